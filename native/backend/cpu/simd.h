@@ -1,0 +1,158 @@
+// Vectors of float32 for the instruction set that this translation unit is compiled for. Everything under backend/cpu
+// is compiled once per instruction set, inside namespace stepd::STEPD_ISA; CMake defines STEPD_ISA and the flags.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cmath>
+#include <cstdint>
+
+#include "base/tensor.h"
+
+#ifndef STEPD_ISA
+#error "compile files of backend/cpu through CMake: STEPD_ISA is not defined"
+#endif
+
+namespace stepd::STEPD_ISA {
+
+#if defined(__AVX512F__)
+
+struct Vec {
+    static constexpr int width = 16;
+    __m512 v;
+};
+inline Vec set1(float x) { return {_mm512_set1_ps(x)}; }
+inline Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
+inline void store(float* p, Vec x) { _mm512_storeu_ps(p, x.v); }
+inline Vec load(const bf16* p) {
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16))};
+}
+inline void store(bf16* p, Vec x) {  // round to nearest even; NaN stays NaN
+    __m512i u = _mm512_castps_si512(x.v);
+    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    __m512i r = _mm512_srli_epi32(_mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+    __mmask16 nan = _mm512_cmp_ps_mask(x.v, x.v, _CMP_UNORD_Q);
+    r = _mm512_mask_mov_epi32(r, nan, _mm512_set1_epi32(0x7fc0));
+    _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(r));
+}
+inline Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline Vec operator/(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline Vec sqrt(Vec a) { return {_mm512_sqrt_ps(a.v)}; }
+inline Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+inline Vec scalef(Vec a, Vec n) { return {_mm512_scalef_ps(a.v, n.v)}; }  // a * 2^n, n integral
+
+#elif defined(__AVX2__)
+
+struct Vec {
+    static constexpr int width = 8;
+    __m256 v;
+};
+inline Vec set1(float x) { return {_mm256_set1_ps(x)}; }
+inline Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
+inline void store(float* p, Vec x) { _mm256_storeu_ps(p, x.v); }
+inline Vec load(const bf16* p) {
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16))};
+}
+inline void store(bf16* p, Vec x) {
+    __m256i u = _mm256_castps_si256(x.v);
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+    __m256i r = _mm256_srli_epi32(_mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+    __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x.v, x.v, _CMP_UNORD_Q));
+    r = _mm256_blendv_epi8(r, _mm256_set1_epi32(0x7fc0), nan);
+    _mm_storeu_si128((__m128i*)p, _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1)));
+}
+inline Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
+inline Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
+inline Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
+inline Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.v, b.v)}; }
+inline Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
+inline Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
+inline Vec sqrt(Vec a) { return {_mm256_sqrt_ps(a.v)}; }
+inline Vec round(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+inline Vec scalef(Vec a, Vec n) {  // two halves, so that 2^-126 .. 2^-149 results do not wrap
+    __m256i i = _mm256_cvtps_epi32(n.v);
+    __m256i h = _mm256_srai_epi32(i, 1);
+    auto pow2 = [](__m256i e) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(e, _mm256_set1_epi32(127)), 23)); };
+    return {_mm256_mul_ps(_mm256_mul_ps(a.v, pow2(h)), pow2(_mm256_sub_epi32(i, h)))};
+}
+
+#else
+#error "backend/cpu needs AVX2 with FMA or AVX-512"
+#endif
+
+constexpr int W = Vec::width;
+
+inline Vec& operator+=(Vec& a, Vec b) { return a = a + b; }
+
+// Partial loads and stores of the first n < W elements; the rest reads as zero.
+template <class T>
+inline Vec load_part(const T* p, int n) {
+    T tmp[W] = {};
+    for (int i = 0; i < n; i++) tmp[i] = p[i];
+    return load(tmp);
+}
+template <class T>
+inline void store_part(T* p, Vec x, int n) {
+    T tmp[W];
+    store(tmp, x);
+    for (int i = 0; i < n; i++) p[i] = tmp[i];
+}
+
+// Sum and maximum over the lanes, in a fixed order.
+inline float sum(Vec x) {
+    float t[W];
+    store(t, x);
+    for (int step = W / 2; step > 0; step /= 2)
+        for (int i = 0; i < step; i++) t[i] += t[i + step];
+    return t[0];
+}
+inline float maximum(Vec x) {
+    float t[W];
+    store(t, x);
+    float m = t[0];
+    for (int i = 1; i < W; i++) m = t[i] > m ? t[i] : m;
+    return m;
+}
+
+// e^x to about 1 ulp of float32 (Cephes polynomial), flushing to 0 below -104 and to inf above 89.
+inline Vec exp(Vec x) {
+    x = max(min(x, set1(89.f)), set1(-104.f));
+    Vec n = round(x * set1(1.44269504088896341f));
+    Vec r = fma(n, set1(-0.693359375f), x);
+    r = fma(n, set1(2.12194440e-4f), r);
+    Vec p = set1(1.9875691500e-4f);
+    p = fma(p, r, set1(1.3981999507e-3f));
+    p = fma(p, r, set1(8.3334519073e-3f));
+    p = fma(p, r, set1(4.1665795894e-2f));
+    p = fma(p, r, set1(1.6666665459e-1f));
+    p = fma(p, r, set1(5.0000001201e-1f));
+    p = fma(p * r, r, r) + set1(1.f);
+    return scalef(p, n);
+}
+
+// tanh(u) = 1 - 2 / (e^2u + 1): exact at both ends. The loss of relative accuracy near 0 (about 1e-7 absolute) does not
+// show in gelu, where tanh is added to 1.
+inline Vec tanh(Vec u) {
+    return set1(1.f) - set1(2.f) / (exp(u + u) + set1(1.f));
+}
+
+// gelu, tanh approximation: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), and its derivative.
+inline Vec gelu(Vec x) {
+    Vec t = tanh(set1(0.7978845608028654f) * fma(set1(0.044715f) * x * x, x, x));
+    return set1(0.5f) * x * (set1(1.f) + t);
+}
+inline Vec gelu_derivative(Vec x) {
+    Vec x2 = x * x;
+    Vec t = tanh(set1(0.7978845608028654f) * fma(set1(0.044715f) * x2, x, x));
+    Vec du = set1(0.7978845608028654f) * fma(set1(3.f * 0.044715f), x2, set1(1.f));
+    return set1(0.5f) * (set1(1.f) + t) + set1(0.5f) * x * (set1(1.f) - t * t) * du;
+}
+inline Vec sigmoid(Vec x) { return set1(1.f) / (set1(1.f) + exp(set1(0.f) - x)); }
+
+}  // namespace stepd::STEPD_ISA

@@ -1,0 +1,47 @@
+// What the core knows about an operation: shape rule, vector-Jacobian product and cost. Kernels live in backend/.
+// An op is one file here, one file per backend, and one line in ops.inc.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "graph/graph.h"
+
+namespace stepd {
+
+class Builder;
+
+struct Cost {
+    double flop = 0;   // one multiply or one add is 1
+    double bytes = 0;  // least traffic: every input read once, every output written once
+};
+
+struct VjpContext {
+    Builder& builder;
+    const Node& node;                     // the forward node
+    std::span<const ValueId> grad_outputs;  // one per output, kNone where no gradient flows
+    // Gradient for each input, to be filled; kNone = none. Only called when some input needs a gradient.
+    std::span<ValueId> grad_inputs;
+    bool needs(int input) const { return needs_[size_t(input)]; }
+    std::span<const bool> needs_;
+};
+
+struct Op {
+    const char* name;
+    // Returns the output values (shape and dtype set). Throws Code::invalid on wrong arguments.
+    std::vector<Value> (*infer)(const Graph& g, const Node& node);
+    // Null for ops that are never differentiated (encoders); autodiff then reports the op by name.
+    void (*vjp)(VjpContext& c) = nullptr;
+    Cost (*cost)(const Graph& g, const Node& node) = nullptr;  // null: no arithmetic, minimal traffic
+    bool alias = false;     // output 0 shares the memory of input 0 (reshape)
+    bool in_place = false;  // output 0 may overwrite input 0 when that is its last use
+};
+
+const Op* find_op(const std::string& name);  // null when unknown
+std::span<const Op* const> all_ops();
+
+// Default cost: 1 FLOP an output element and least traffic.
+Cost elementwise_cost(const Graph& g, const Node& node);
+Cost traffic(const Graph& g, const Node& node);
+
+}  // namespace stepd
