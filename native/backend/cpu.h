@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "backend/backend.h"
 
@@ -13,5 +15,8 @@ std::unique_ptr<Backend> make_null_backend();
 
 // "avx2", "avx512" or "amx": what make_cpu_backend would use now.
 const char* cpu_isa();
+
+// Every set that this machine has, narrowest first.
+std::vector<std::string> cpu_isas();
 
 }  // namespace stepd

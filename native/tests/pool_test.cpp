@@ -1,0 +1,114 @@
+#include "base/pool.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <numeric>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+
+namespace stepd {
+namespace {
+
+TEST(Pool, RunsEveryTicketOnce) {
+    for (int threads : {1, 2, 5}) {
+        Pool pool(threads);
+        ASSERT_EQ(pool.threads(), threads);
+        for (int64_t tickets : {0, 1, 2, 3, 7, 64, 1000}) {
+            std::vector<int> calls(size_t(tickets), 0);  // plain ints: a ticket run twice at once is a data race
+            pool.run(tickets, [&](int64_t ticket, int thread) {
+                EXPECT_GE(thread, 0);
+                EXPECT_LT(thread, threads);
+                calls[size_t(ticket)]++;
+            });
+            for (int64_t t = 0; t < tickets; t++) EXPECT_EQ(calls[size_t(t)], 1) << "ticket " << t;
+        }
+    }
+}
+
+TEST(Pool, ManyShortRunsFollowEachOther) {
+    Pool pool(5);
+    std::vector<int64_t> values(13);
+    for (int run = 0; run < 2000; run++)
+        pool.run(int64_t(values.size()), [&](int64_t ticket, int) { values[size_t(ticket)] += ticket; });
+    for (size_t i = 0; i < values.size(); i++) EXPECT_EQ(values[i], 2000 * int64_t(i));
+}
+
+TEST(Pool, WorkersWakeAfterSleeping) {
+    Pool pool(3);
+    std::atomic<int> arrived{0};
+    // Three tickets that each wait for the others can only end when all three threads take one.
+    for (int round = 0; round < 3; round++) {
+        arrived = 0;
+        pool.run(3, [&](int64_t, int) {
+            arrived++;
+            while (arrived.load() < 3) std::this_thread::yield();
+        });
+        EXPECT_EQ(arrived.load(), 3);
+        std::vector<double> work(1 << 20, 1.0);  // longer than the spin: the workers fall asleep
+        EXPECT_EQ(std::accumulate(work.begin(), work.end(), 0.0), double(work.size()));
+    }
+}
+
+TEST(Pool, RethrowsTheFirstExceptionAndStaysUsable) {
+    for (int threads : {1, 4}) {
+        Pool pool(threads);
+        for (int round = 0; round < 20; round++) {
+            EXPECT_THROW(pool.run(100,
+                                  [](int64_t ticket, int) {
+                                      if (ticket % 10 == 3) STEPD_THROW(Code::numeric, "ticket ", ticket);
+                                  }),
+                         Error);
+            std::atomic<int64_t> sum{0};
+            pool.run(100, [&](int64_t ticket, int) { sum += ticket; });
+            EXPECT_EQ(sum.load(), 4950);
+        }
+    }
+}
+
+TEST(Pool, RefusesToRunInsideATicket) {
+    for (int threads : {1, 2}) {
+        Pool pool(threads);
+        EXPECT_THROW(pool.run(4, [&](int64_t, int) { pool.run(1, [](int64_t, int) {}); }), Error);
+        pool.run(2, [](int64_t, int) {});
+    }
+}
+
+TEST(Pool, ScratchIsPrivateAlignedAndCounted) {
+    Pool pool(2);
+    EXPECT_EQ(pool.scratch_bytes(), 0u);
+    auto* first = static_cast<char*>(pool.scratch(0, 100));
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(first) % 64, 0u);
+    std::memset(first, 7, 100);
+    auto* second = static_cast<char*>(pool.scratch(1, size_t(3) << 20));
+    EXPECT_NE(first, second);
+    std::memset(second, 9, size_t(3) << 20);
+    EXPECT_EQ(pool.scratch(0, 50), first) << "a smaller request must keep the contents";
+    EXPECT_EQ(first[99], 7);
+    EXPECT_GE(pool.scratch_bytes(), (size_t(3) << 20) + 100);
+}
+
+TEST(Pool, TakesTheThreadCountFromTheEnvironment) {
+    const char* before = std::getenv("STEPD_THREADS");
+    std::string saved = before ? before : "";
+    setenv("STEPD_THREADS", "3", 1);
+    EXPECT_EQ(Pool().threads(), 3);
+    EXPECT_EQ(Pool(2).threads(), 2) << "an explicit count wins";
+    for (const char* wrong : {"0", "-1", "two", "3x", "99999"}) {
+        setenv("STEPD_THREADS", wrong, 1);
+        EXPECT_THROW(Pool(), Error) << wrong;
+    }
+    unsetenv("STEPD_THREADS");
+    EXPECT_GE(Pool().threads(), 1);
+    if (before) setenv("STEPD_THREADS", saved.c_str(), 1);
+}
+
+TEST(Pool, RefusesANegativeThreadCount) { EXPECT_THROW(Pool(-1), Error); }
+
+}  // namespace
+}  // namespace stepd
