@@ -1,0 +1,65 @@
+# The two commands: `make demo` and `make test`. Both install what they need on Debian or Ubuntu.
+SHELL := /bin/sh
+export PATH := $(CURDIR)/build/tools/go/bin:$(PATH)
+export GOFLAGS ?= -buildvcs=false
+
+NATIVE := build/native
+LAUNCHER := $(shell command -v ccache >/dev/null 2>&1 && echo -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+CMAKE = cmake -G Ninja $(LAUNCHER) -S . -B
+
+.PHONY: help build demo test check native-test sanitize go-test reference bench format install clean
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+install:
+	@third_party/install.sh
+
+native: install
+	@$(CMAKE) $(NATIVE) >/dev/null
+	@cmake --build $(NATIVE) --target stepd_core
+.PHONY: native
+
+build: native ## bin/stepd
+	@mkdir -p bin
+	go build -o bin/stepd ./cmd/stepd
+
+demo: build ## trains a small model on sixteen emoji through the HTTP API; results in build/demo
+	@examples/emoji/demo.sh
+
+test: check native-test go-test sanitize ## everything that must pass before a change lands
+	@echo "all tests passed"
+
+check: install ## formatters, vet, package documentation, import arrows
+	@test -z "$$(gofmt -l cmd cgo server sessions examples)" || { gofmt -l cmd cgo server sessions examples; echo "run: make format"; exit 1; }
+	@find native \( -name '*.cpp' -o -name '*.h' \) ! -path '*/stepd/stepd.h' | xargs clang-format --dry-run -Werror
+
+native-test: native
+	@cmake --build $(NATIVE)
+	$(NATIVE)/stepd_tests --gtest_brief=1
+
+go-test: build
+	go vet ./...
+	go test -race -shuffle=on ./...
+
+sanitize: install ## native tests under the address, undefined-behaviour and thread sanitizers
+	@$(CMAKE) build/asan -DSTEPD_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
+	@cmake --build build/asan --target stepd_tests
+	build/asan/stepd_tests --gtest_brief=1
+	@$(CMAKE) build/tsan -DSTEPD_SANITIZE=thread -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
+	@cmake --build build/tsan --target stepd_tests
+	build/tsan/stepd_tests --gtest_brief=1 --gtest_filter='Pool*:Session*:Api*'
+
+REFERENCE ?= native/tests/testdata/reference
+reference: build native-test ## golden checks on any folder in the format of the reference data: make reference REFERENCE=DIR
+	@third_party/../examples/reference.sh "$(REFERENCE)"
+
+bench: build ## training speed of the cases that the PyTorch scripts also run
+	bin/stepd bench
+
+format: install ## formats all sources in place
+	gofmt -w cmd cgo server sessions examples
+	find native \( -name '*.cpp' -o -name '*.h' \) ! -path '*/stepd/stepd.h' | xargs clang-format -i
+
+clean:
+	rm -rf build bin
