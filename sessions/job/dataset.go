@@ -1,0 +1,52 @@
+package job
+
+// Where captions come from.
+const (
+	CaptionsTextFile = "textfile" // a file beside the picture with the same stem
+	CaptionsFilename = "filename" // the picture's stem, with underscores as spaces
+	CaptionsFixed    = "fixed"    // DefaultCaption for every picture
+)
+
+// How Resolution is meant.
+const (
+	ResolutionPixel     = "pixel"      // length of the shorter edge, pixels
+	ResolutionArea      = "area"       // square root of the area, pixels
+	ResolutionMegapixel = "megapixels" // area in millions of pixels
+)
+
+// Dataset is one folder of pictures and how they become samples.
+type Dataset struct {
+	// ID names the dataset in messages; unique within a job.
+	ID string `json:"id"`
+	// Folder is searched recursively for pictures; it is never written to.
+	Folder string `json:"folder"`
+	// Captions is one of the Captions constants; empty: CaptionsTextFile.
+	Captions string `json:"captions,omitempty"`
+	// CaptionExtension of caption files, with the dot; empty: ".txt".
+	CaptionExtension string `json:"caption_extension,omitempty"`
+	// DefaultCaption is used where the caption is missing or empty.
+	DefaultCaption string `json:"default_caption,omitempty"`
+	// Trigger replaces [trigger] in captions and is put in front of captions that lack it.
+	Trigger string `json:"trigger,omitempty"`
+	// Resolution in the unit of ResolutionType.
+	Resolution float64 `json:"resolution"`
+	// ResolutionType is one of the Resolution constants; empty: ResolutionPixel.
+	ResolutionType string `json:"resolution_type,omitempty"`
+	// MaxUpscale refuses pictures that would have to be enlarged by more than this factor; 0: any.
+	MaxUpscale float64 `json:"max_upscale,omitempty"`
+	// Square crops every picture to a square; otherwise pictures keep their aspect ratio in buckets.
+	Square bool `json:"square,omitempty"`
+	// BucketStep is the multiple of pixels to which bucket sizes are rounded; 0: the family's default.
+	BucketStep int `json:"bucket_step,omitempty"`
+	// AspectRounding is the number of decimals to which aspect ratios are rounded for bucketing; 0: the default.
+	AspectRounding int `json:"aspect_rounding,omitempty"`
+	// BucketStyle names the rule that turns a picture's size into a bucket: "simpletuner" or "aitoolkit"; empty: "simpletuner".
+	BucketStyle string `json:"bucket_style,omitempty"`
+	// Crop is "center", "corner" or "random"; empty: "center".
+	Crop string `json:"crop,omitempty"`
+	// Repeats is how often each picture counts per epoch, at least 1.
+	Repeats int `json:"repeats"`
+	// FlipX and FlipY add mirrored copies of every picture.
+	FlipX bool `json:"flip_x,omitempty"`
+	FlipY bool `json:"flip_y,omitempty"`
+}

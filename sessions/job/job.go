@@ -1,0 +1,131 @@
+// Package job describes what to train, free of any dialect: dialects translate into a Job, and everything behind them
+// reads only this. A Job is a plain value; it is stored as JSON with the session and inside every checkpoint.
+package job
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+
+	"github.com/stepd/stepd/sessions/engine"
+)
+
+// Styles of the files that a run leaves for other programs.
+const (
+	// StyleFolders exports into the checkpoint folder: checkpoint-<step>/pytorch_lora_weights.safetensors or
+	// checkpoint-<step>/transformer/.
+	StyleFolders = "folders"
+	// StyleAIToolkit also publishes {name}_{step:09d}.safetensors (adapter) or {name}_{step:09d}/transformer (full) in
+	// the run folder, and {name}.safetensors when the run completes.
+	StyleAIToolkit = "aitoolkit"
+)
+
+// Where training starts when the run folder already holds checkpoints.
+const (
+	ResumeLatest = "latest" // from the newest checkpoint that verifies (default)
+	ResumeNone   = "none"   // from the beginning; refused when the run folder holds checkpoints
+)
+
+// Job is everything that decides what a run computes and which files it leaves.
+type Job struct {
+	// Name is the run's name: one path element, the run folder below Output and the stem of published files.
+	Name string `json:"name"`
+	// Output is the folder that holds run folders.
+	Output string `json:"output"`
+	// Engine configures model, adapter, optimizer, schedule, loss and precision.
+	Engine engine.Config `json:"engine"`
+	// Datasets are concatenated in this order.
+	Datasets []Dataset `json:"datasets"`
+	// BatchSize is the number of samples of one micro-batch.
+	BatchSize int `json:"batch_size"`
+	// Steps is the length of the training in optimizer steps; the learning-rate schedule is planned for it.
+	Steps int64 `json:"steps"`
+	// MaxSteps caps the budget; nil: no cap. Training ends at the smaller of Steps and MaxSteps.
+	MaxSteps *int64 `json:"max_steps,omitempty"`
+	// Save says when checkpoints are written, how many are kept and how exported weights look.
+	Save Save `json:"save"`
+	// Sampling says when and what to sample.
+	Sampling Sampling `json:"sampling"`
+	// LogEvery is the number of steps between log lines.
+	LogEvery int64 `json:"log_every"`
+	// Resume is ResumeLatest, ResumeNone or the name of a checkpoint folder ("checkpoint-250"); empty: ResumeLatest.
+	Resume string `json:"resume,omitempty"`
+	// SkipBadImages trains without the pictures that cannot be read, instead of refusing to start.
+	SkipBadImages bool `json:"skip_bad_images"`
+	// Metadata is written into exported weight files.
+	Metadata map[string]string `json:"metadata,omitempty"`
+	// Warnings are remarks of the dialect about the configuration: options that have no effect, assumptions made.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Save configures checkpoints and exports.
+type Save struct {
+	// Every is the number of steps between checkpoints; 0: only at budget boundaries, on request and at the end.
+	Every int64 `json:"every"`
+	// Keep is the number of newest checkpoints kept; 0: all. The newest checkpoint of a used-up budget is always kept.
+	Keep int `json:"keep"`
+	// DType of exported weights: "fp32", "bf16" or "fp16". Checkpoints keep the training precision.
+	DType string `json:"dtype"`
+	// Style is StyleFolders or StyleAIToolkit; empty: StyleFolders.
+	Style string `json:"style,omitempty"`
+}
+
+// Sampling configures validation pictures.
+type Sampling struct {
+	// Every is the number of steps between samplings; 0: only on request.
+	Every int64 `json:"every"`
+	// First samples before the first step (the baseline).
+	First bool `json:"first"`
+	// Last samples once more when the run completes.
+	Last bool `json:"last"`
+	// Prompts lists the pictures to make; empty: sampling is off.
+	Prompts []Prompt `json:"prompts,omitempty"`
+}
+
+// Prompt is one validation picture.
+type Prompt struct {
+	Text     string  `json:"text"`
+	Negative string  `json:"negative,omitempty"`
+	Width    int     `json:"width"`
+	Height   int     `json:"height"`
+	Steps    int     `json:"steps"`
+	Guidance float64 `json:"guidance"`
+	Seed     uint64  `json:"seed"`
+	// Sampler is a name of engine.SampleRequest; empty: the model folder's scheduler.
+	Sampler string `json:"sampler,omitempty"`
+	// Name is the stem of the file; empty: the prompt's position.
+	Name string `json:"name,omitempty"`
+}
+
+// RunDir is the folder of the run.
+func (j *Job) RunDir() string { return filepath.Join(j.Output, j.Name) }
+
+// End is the step at which training is complete: the smaller of Steps and MaxSteps, at least 0.
+func (j *Job) End() int64 {
+	end := j.Steps
+	if j.MaxSteps != nil && *j.MaxSteps < end {
+		end = *j.MaxSteps
+	}
+	return max(end, 0)
+}
+
+// Accumulation is the number of micro-batches of one optimizer step, at least 1.
+func (j *Job) Accumulation() int { return max(j.Engine.Accumulation, 1) }
+
+// Clone returns a deep copy.
+func (j *Job) Clone() (*Job, error) {
+	data, err := json.Marshal(j)
+	if err != nil {
+		return nil, fmt.Errorf("copy job %q: %w", j.Name, err)
+	}
+	return Parse(data)
+}
+
+// Parse reads what json.Marshal made of a Job.
+func Parse(data []byte) (*Job, error) {
+	var j Job
+	if err := json.Unmarshal(data, &j); err != nil {
+		return nil, fmt.Errorf("read stored job: %w", err)
+	}
+	return &j, nil
+}

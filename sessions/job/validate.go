@@ -1,0 +1,169 @@
+package job
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/stepd/stepd/sessions/engine"
+)
+
+// Problem is one reason why a job cannot run.
+type Problem struct {
+	// Field is the JSON path in the Job, as "engine.optimizer.lr" or "datasets[0].folder".
+	Field string `json:"field"`
+	// Message says what is wrong and what would be right.
+	Message string `json:"message"`
+}
+
+func (p Problem) String() string { return p.Field + ": " + p.Message }
+
+// Invalid is the error of a job with problems.
+type Invalid struct{ Problems []Problem }
+
+func (e *Invalid) Error() string {
+	lines := make([]string, len(e.Problems))
+	for i, p := range e.Problems {
+		lines[i] = p.String()
+	}
+	return "job cannot run: " + strings.Join(lines, "; ")
+}
+
+// Check returns nil or an *Invalid that lists every problem.
+func (j *Job) Check() error {
+	if problems := j.Validate(); len(problems) > 0 {
+		return &Invalid{Problems: problems}
+	}
+	return nil
+}
+
+// Validate returns all problems at once. It reads no files.
+func (j *Job) Validate() []Problem {
+	v := &validator{}
+	v.run(j)
+	v.engine(&j.Engine)
+	v.datasets(j.Datasets)
+	v.save(j.Save)
+	v.sampling(j.Sampling)
+	return v.problems
+}
+
+// maxSteps bounds step counts so that step × accumulation × batch cannot overflow.
+const maxSteps = int64(1) << 40
+
+type validator struct{ problems []Problem }
+
+func (v *validator) require(ok bool, field, format string, args ...any) {
+	if !ok {
+		v.problems = append(v.problems, Problem{Field: field, Message: fmt.Sprintf(format, args...)})
+	}
+}
+
+func (v *validator) oneOf(field, value string, allowed ...string) {
+	v.require(slices.Contains(allowed, value), field, "%q is not one of %s", value, strings.Join(allowed, ", "))
+}
+
+// between also refuses NaN, which fails both comparisons.
+func (v *validator) between(field string, value, low, high float64) {
+	v.require(value >= low && value <= high, field, "%v is outside %v to %v", value, low, high)
+}
+
+func (v *validator) run(j *Job) {
+	v.require(ValidName(j.Name), "name",
+		"%q cannot be the name of a folder; use 1 to 200 characters without / \\ or control characters, not starting with a dot", j.Name)
+	v.require(j.Output != "" && !strings.ContainsRune(j.Output, 0), "output", "is empty; name the folder for run folders")
+	v.require(len(j.Datasets) > 0, "datasets", "is empty; name at least one folder of pictures")
+	v.require(j.BatchSize >= 1 && j.BatchSize <= 4096, "batch_size", "%d is outside 1 to 4096", j.BatchSize)
+	v.require(j.Steps >= 1 && j.Steps <= maxSteps, "steps", "%d is outside 1 to %d", j.Steps, maxSteps)
+	v.require(j.LogEvery >= 0, "log_every", "%d is negative", j.LogEvery)
+	if j.Resume != "" && j.Resume != ResumeLatest && j.Resume != ResumeNone {
+		v.require(ValidName(j.Resume) && strings.HasPrefix(j.Resume, "checkpoint-"), "resume",
+			"%q is neither %q, %q nor the name of a checkpoint folder", j.Resume, ResumeLatest, ResumeNone)
+	}
+}
+
+// ValidName tells whether name can be a single path element on any file system in use.
+func ValidName(name string) bool {
+	if name == "" || len(name) > 200 || strings.HasPrefix(name, ".") {
+		return false
+	}
+	return !strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r == '\\' || r < 0x20 || r == 0x7f || r == 0xfffd })
+}
+
+func (v *validator) engine(c *engine.Config) {
+	v.require(c.Model != "", "engine.model", "is empty; name a folder in the diffusers layout")
+	v.oneOf("engine.dtype", c.DType, "fp32", "bf16")
+	v.oneOf("engine.weight_dtype", c.WeightDType, "fp32", "bf16")
+	v.require(c.Accumulation >= 0 && c.Accumulation <= 1<<20, "engine.accumulation", "%d is outside 0 to %d", c.Accumulation, 1<<20)
+	v.between("engine.caption_dropout", c.CaptionDropout, 0, 1)
+	v.require(c.TextTokens >= 1 && c.TextTokens <= 4096, "engine.text_tokens", "%d is outside 1 to 4096", c.TextTokens)
+	v.require(c.MemoryBudget >= 0, "engine.memory_budget", "%d is negative", c.MemoryBudget)
+	v.require(c.Optimizer.Name != "", "engine.optimizer.name", "is empty; for example adamw")
+	v.between("engine.optimizer.lr", c.Optimizer.LR, 0, 1e6)
+	for name, value := range c.Optimizer.Params {
+		v.require(!math.IsNaN(value) && !math.IsInf(value, 0), "engine.optimizer.params."+name, "%v is not a finite number", value)
+	}
+	v.require(c.Schedule.Warmup >= 0, "engine.schedule.warmup", "%d is negative", c.Schedule.Warmup)
+	v.between("engine.clip.norm", c.Clip.Norm, 0, math.MaxFloat32)
+	v.between("engine.clip.value", c.Clip.Value, 0, math.MaxFloat32)
+	v.between("engine.loss.snr_gamma", c.Loss.SNRGamma, 0, 1e6)
+	v.between("engine.noise.offset", c.Noise.Offset, -10, 10)
+	if c.Adapter != nil {
+		v.require(c.Adapter.Rank >= 1 && c.Adapter.Rank <= 1<<16, "engine.adapter.rank", "%d is outside 1 to %d", c.Adapter.Rank, 1<<16)
+		v.between("engine.adapter.alpha", c.Adapter.Alpha, 0, 1e6)
+		v.between("engine.adapter.dropout", c.Adapter.Dropout, 0, 1)
+	}
+	if c.EMA != nil {
+		v.between("engine.ema.decay", c.EMA.Decay, 0, 1)
+	}
+}
+
+func (v *validator) datasets(datasets []Dataset) {
+	seen := map[string]bool{}
+	for i, d := range datasets {
+		at := fmt.Sprintf("datasets[%d].", i)
+		v.require(d.ID != "", at+"id", "is empty")
+		v.require(!seen[d.ID], at+"id", "%q is the name of another dataset as well", d.ID)
+		seen[d.ID] = true
+		v.require(d.Folder != "", at+"folder", "is empty; name a folder of pictures")
+		v.oneOf(at+"captions", cmp(d.Captions, CaptionsTextFile), CaptionsTextFile, CaptionsFilename, CaptionsFixed)
+		v.oneOf(at+"resolution_type", cmp(d.ResolutionType, ResolutionPixel), ResolutionPixel, ResolutionArea, ResolutionMegapixel)
+		v.oneOf(at+"crop", cmp(d.Crop, "center"), "center", "corner", "random")
+		v.oneOf(at+"bucket_style", cmp(d.BucketStyle, "simpletuner"), "simpletuner", "aitoolkit")
+		low, high := 16.0, 16384.0
+		if d.ResolutionType == ResolutionMegapixel {
+			low, high = 0.001, 256
+		}
+		v.between(at+"resolution", d.Resolution, low, high)
+		v.require(d.Repeats >= 1 && d.Repeats <= 1_000_000, at+"repeats", "%d is outside 1 to 1000000", d.Repeats)
+		v.require(d.BucketStep >= 0 && d.BucketStep <= 1024, at+"bucket_step", "%d is outside 0 to 1024", d.BucketStep)
+		v.between(at+"max_upscale", d.MaxUpscale, 0, 1e6)
+	}
+}
+
+func cmp(value, fallback string) string {
+	if value == "" {
+		return fallback
+	}
+	return value
+}
+
+func (v *validator) save(s Save) {
+	v.require(s.Every >= 0, "save.every", "%d is negative; 0 switches periodic checkpoints off", s.Every)
+	v.require(s.Keep >= 0, "save.keep", "%d is negative; 0 keeps all", s.Keep)
+	v.oneOf("save.dtype", s.DType, "fp32", "bf16", "fp16")
+	v.oneOf("save.style", cmp(s.Style, StyleFolders), StyleFolders, StyleAIToolkit)
+}
+
+func (v *validator) sampling(s Sampling) {
+	v.require(s.Every >= 0, "sampling.every", "%d is negative; 0 switches periodic samples off", s.Every)
+	for i, p := range s.Prompts {
+		at := fmt.Sprintf("sampling.prompts[%d].", i)
+		v.require(p.Width >= 16 && p.Width <= 16384 && p.Width%8 == 0, at+"width", "%d is not a multiple of 8 from 16 to 16384", p.Width)
+		v.require(p.Height >= 16 && p.Height <= 16384 && p.Height%8 == 0, at+"height", "%d is not a multiple of 8 from 16 to 16384", p.Height)
+		v.require(p.Steps >= 1 && p.Steps <= 10000, at+"steps", "%d is outside 1 to 10000", p.Steps)
+		v.between(at+"guidance", p.Guidance, 0, 1000)
+		v.require(p.Name == "" || ValidName(p.Name), at+"name", "%q cannot be the name of a file", p.Name)
+	}
+}
