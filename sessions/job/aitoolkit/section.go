@@ -1,0 +1,199 @@
+package aitoolkit
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"sort"
+	"strconv"
+	"strings"
+)
+
+// section reads options of one object of the document by dotted path and remembers which were asked for.
+type section struct {
+	t     *translation
+	field string // where the object stands in the document
+	root  map[string]any
+	used  map[string]bool
+}
+
+func newSection(t *translation, field string, root map[string]any) *section {
+	return &section{t: t, field: field, root: root, used: map[string]bool{}}
+}
+
+func (s *section) at(path string) string { return s.field + "." + path }
+
+// use marks a path as known without reading it.
+func (s *section) use(path string) { s.used[path] = true }
+
+// get returns the value at a path, nil when it is absent or null.
+func (s *section) get(path string) any {
+	s.use(path)
+	var value any = s.root
+	for _, key := range strings.Split(path, ".") {
+		object, ok := value.(map[string]any)
+		if !ok {
+			return nil
+		}
+		value = object[key]
+	}
+	return value
+}
+
+func (s *section) has(path string) bool {
+	known := s.used[path]
+	found := s.get(path) != nil
+	s.used[path] = known
+	return found
+}
+
+func (s *section) text(path, fallback string) string {
+	switch v := s.get(path).(type) {
+	case nil:
+		return fallback
+	case string:
+		return v
+	default:
+		s.t.refuse(s.at(path), "%v is not a string", show(v))
+		return fallback
+	}
+}
+
+func (s *section) flag(path string, fallback bool) bool {
+	switch v := s.get(path).(type) {
+	case nil:
+		return fallback
+	case bool:
+		return v
+	default:
+		s.t.refuse(s.at(path), "%v is neither true nor false", show(v))
+		return fallback
+	}
+}
+
+// number reads a finite number of [low, high]. YAML and clients also write numbers as strings ("1e-4").
+func (s *section) number(path string, fallback, low, high float64) float64 {
+	value := s.get(path)
+	if value == nil {
+		return fallback
+	}
+	number, ok := asNumber(value)
+	if !ok {
+		s.t.refuse(s.at(path), "%v is not a number", show(value))
+		return fallback
+	}
+	if !(number >= low && number <= high) {
+		s.t.refuse(s.at(path), "%v is outside %v to %v", show(value), low, high)
+		return fallback
+	}
+	return number
+}
+
+func (s *section) integer(path string, fallback, low, high int64) int64 {
+	value := s.get(path)
+	if value == nil {
+		return fallback
+	}
+	number, ok := asNumber(value)
+	if !ok || number != math.Trunc(number) {
+		s.t.refuse(s.at(path), "%v is not a whole number", show(value))
+		return fallback
+	}
+	if number < float64(low) || number > float64(high) {
+		s.t.refuse(s.at(path), "%v is outside %d to %d", show(value), low, high)
+		return fallback
+	}
+	return int64(number)
+}
+
+// object returns the object at a path as a section of its own; its keys count as used here and are reported there.
+func (s *section) object(path string) *section {
+	value := s.get(path)
+	s.use(path + ".*")
+	object, ok := value.(map[string]any)
+	if value != nil && !ok {
+		s.t.refuse(s.at(path), "%v is not an object", show(value))
+	}
+	return newSection(s.t, s.at(path), object)
+}
+
+func (s *section) list(path string) []any {
+	value := s.get(path)
+	list, ok := value.([]any)
+	if value != nil && !ok {
+		s.t.refuse(s.at(path), "%v is not a list", show(value))
+	}
+	return list
+}
+
+// reportUnknown warns about every option that nobody read.
+func (s *section) reportUnknown() { s.unknown("", s.root) }
+
+func (s *section) unknown(prefix string, object map[string]any) {
+	keys := make([]string, 0, len(object))
+	for key := range object {
+		keys = append(keys, key)
+	}
+	sort.Strings(keys)
+	for _, key := range keys {
+		path := prefix + key
+		if s.used[path] || s.used[path+".*"] {
+			continue
+		}
+		if inner, ok := object[key].(map[string]any); ok && s.knowsInside(path) {
+			s.unknown(path+".", inner)
+			continue
+		}
+		s.t.warn("%s is not an option that this program knows; it has no effect", s.at(path))
+	}
+}
+
+func (s *section) knowsInside(path string) bool {
+	for known := range s.used {
+		if strings.HasPrefix(known, path+".") {
+			return true
+		}
+	}
+	return false
+}
+
+func asNumber(value any) (float64, bool) {
+	var number float64
+	switch v := value.(type) {
+	case json.Number:
+		return parseNumber(v.String())
+	case string:
+		return parseNumber(strings.TrimSpace(v))
+	case float64:
+		number = v
+	case int:
+		number = float64(v)
+	case int64:
+		number = float64(v)
+	case uint64:
+		number = float64(v)
+	default:
+		return 0, false
+	}
+	return number, !math.IsNaN(number) && !math.IsInf(number, 0)
+}
+
+func parseNumber(text string) (float64, bool) {
+	number, err := strconv.ParseFloat(text, 64)
+	return number, err == nil && !math.IsNaN(number) && !math.IsInf(number, 0) && !strings.ContainsAny(text, "xX_")
+}
+
+// show prints a value of the document for a message, shortened.
+func show(value any) string {
+	if value == nil {
+		return "nothing"
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		text = []byte(fmt.Sprint(value))
+	}
+	if len(text) > 120 {
+		return string(text[:117]) + "…"
+	}
+	return string(text)
+}

@@ -1,0 +1,61 @@
+package job
+
+// Kind is the type of an option's value.
+type Kind string
+
+// The kinds of options.
+const (
+	Bool   Kind = "boolean"
+	Int    Kind = "integer"
+	Float  Kind = "number"
+	Text   Kind = "string"
+	Texts  Kind = "list of strings"
+	Object Kind = "object"
+)
+
+// Spelling is how one dialect writes an option.
+type Spelling struct {
+	// Name is the dotted path in that dialect's configuration.
+	Name string
+	// Default applies when the option is absent; nil leaves the Job's zero value.
+	Default any
+}
+
+// Option declares one setting of a Job: where it lives, what it may be, and how each dialect spells it. This table is the
+// only declaration: validation of dialects, help texts and documentation are made from it.
+type Option struct {
+	// Path is the JSON path in the Job, or in each Dataset when it starts with "datasets[].".
+	Path    string
+	Kind    Kind
+	Unit    string // "steps", "pixels", …; empty for pure numbers and names
+	Min     float64
+	Max     float64 // numbers only; Min == Max == 0: unbounded here, Job.Validate decides
+	Choices []string
+	Doc     string
+
+	AIToolkit Spelling
+}
+
+// Options lists every setting that a dialect translates one to one. What needs more than a copy (lists of resolutions,
+// prompts with flags, names of optimizers) is translated in the dialect's own package.
+var Options = []Option{
+	{Path: "engine.seed", Kind: Int, Max: 1 << 53, Doc: "seed of every random number of the run", AIToolkit: Spelling{"training_seed", 42}},
+	{Path: "steps", Kind: Int, Unit: "steps", Min: 1, Max: 1 << 40, Doc: "length of the training; the learning-rate schedule is planned for it", AIToolkit: Spelling{"train.steps", 1000}},
+	{Path: "batch_size", Kind: Int, Min: 1, Max: 4096, Doc: "samples of one micro-batch", AIToolkit: Spelling{"train.batch_size", 1}},
+	{Path: "engine.accumulation", Kind: Int, Min: 1, Max: 1 << 20, Doc: "micro-batches of one step", AIToolkit: Spelling{"train.gradient_accumulation", 1}},
+	{Path: "engine.gradient_checkpointing", Kind: Bool, Doc: "recompute activations instead of keeping them", AIToolkit: Spelling{"train.gradient_checkpointing", nil}},
+	{Path: "engine.optimizer.lr", Kind: Float, Max: 1e6, Doc: "learning rate", AIToolkit: Spelling{"train.lr", 1e-6}},
+	{Path: "engine.clip.norm", Kind: Float, Max: 1e30, Doc: "largest norm of all gradients together; 0 switches clipping off", AIToolkit: Spelling{"train.max_grad_norm", 1.0}},
+	{Path: "engine.noise.offset", Kind: Float, Min: -10, Max: 10, Doc: "adds this much of one normal number per channel to the noise", AIToolkit: Spelling{"train.noise_offset", 0.0}},
+	{Path: "save.every", Kind: Int, Unit: "steps", Max: 1 << 40, Doc: "steps between checkpoints", AIToolkit: Spelling{"save.save_every", 1000}},
+	{Path: "save.keep", Kind: Int, Max: 1 << 20, Doc: "number of newest checkpoints kept; 0 keeps all", AIToolkit: Spelling{"save.max_step_saves_to_keep", 5}},
+	{Path: "log_every", Kind: Int, Unit: "steps", Max: 1 << 40, Doc: "steps between log lines", AIToolkit: Spelling{"logging.log_every", 1}},
+	{Path: "sampling.every", Kind: Int, Unit: "steps", Max: 1 << 40, Doc: "steps between validation pictures", AIToolkit: Spelling{"sample.sample_every", 100}},
+
+	{Path: "datasets[].caption_extension", Kind: Text, Doc: "extension of caption files", AIToolkit: Spelling{"caption_ext", ".txt"}},
+	{Path: "datasets[].default_caption", Kind: Text, Doc: "caption of pictures without one", AIToolkit: Spelling{"default_caption", nil}},
+	{Path: "datasets[].repeats", Kind: Int, Min: 1, Max: 1_000_000, Doc: "how often each picture counts in an epoch", AIToolkit: Spelling{"num_repeats", 1}},
+	{Path: "datasets[].square", Kind: Bool, Doc: "crop to squares instead of aspect buckets", AIToolkit: Spelling{"square_crop", false}},
+	{Path: "datasets[].flip_x", Kind: Bool, Doc: "add copies mirrored left to right", AIToolkit: Spelling{"flip_x", false}},
+	{Path: "datasets[].flip_y", Kind: Bool, Doc: "add copies mirrored top to bottom", AIToolkit: Spelling{"flip_y", false}},
+}
