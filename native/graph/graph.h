@@ -38,8 +38,9 @@ using Attrs = std::map<std::string, double>;
 struct Node {
     const Op* op = nullptr;
     std::vector<ValueId> inputs;  // kNone for an absent optional input
-    std::vector<ValueId> outputs;
+    std::vector<ValueId> outputs;  // kNone for an optional output that nothing reads
     Attrs attrs;
+    bool backward = false;  // appended by differentiate(): such nodes may read recomputed values
 
     double attr(const std::string& key) const {
         auto it = attrs.find(key);
@@ -62,7 +63,12 @@ struct Graph {
     ValueId add_value(Value v);
     // Appends a node, infers its output values and checks the arguments. Throws Code::invalid naming op and shapes.
     const Node& add_node(const std::string& op, std::vector<ValueId> inputs, Attrs attrs = {});
+    // Sets Value::producer of every value after nodes have been moved, inserted or removed.
+    void renumber();
 };
+
+// Sets optional outputs (Op::optional_output) that nothing reads to kNone. Returns how many.
+int drop_unread_outputs(Graph& g);
 
 std::string print(const Graph& g);     // one line a node
 std::string graphviz(const Graph& g);  // dot source

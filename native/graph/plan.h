@@ -30,11 +30,16 @@ struct PlanReport {
 
 struct Plan {
     Graph graph;                   // nodes in execution order, recomputed ones inserted
+    std::vector<ValueId> storage;  // per value: the value whose memory it uses, itself when it has its own
     std::vector<int64_t> offsets;  // per value: byte offset in the arena, -1 when not in the arena
+    // Per node: storages that nothing reads after it.
+    std::vector<std::vector<ValueId>> released;
     PlanReport report;
 };
 
 // Takes a complete (differentiated, rewritten) graph. Deterministic.
 Plan make_plan(Graph graph, const PlanOptions& options = {});
+
+std::string print(const PlanReport& report);  // one line a number
 
 }  // namespace stepd

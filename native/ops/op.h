@@ -35,12 +35,17 @@ struct Op {
     Cost (*cost)(const Graph& g, const Node& node) = nullptr;  // null: no arithmetic, minimal traffic
     bool alias = false;     // output 0 shares the memory of input 0 (reshape)
     bool in_place = false;  // output 0 may overwrite input 0 when that is its last use
+    // Output that is dropped (kNone in the node, null for the kernel) when nothing reads it; -1: all are always made.
+    int optional_output = -1;
 };
 
 const Op* find_op(const std::string& name);  // null when unknown
 std::span<const Op* const> all_ops();
 
-// Default cost: 1 FLOP an output element and least traffic.
+// Arithmetic and least traffic of a node; an alias costs nothing.
+Cost cost_of(const Graph& g, const Node& node);
+
+// For Op::cost. elementwise_cost: 1 FLOP an element of output 0, and least traffic.
 Cost elementwise_cost(const Graph& g, const Node& node);
 Cost traffic(const Graph& g, const Node& node);
 
