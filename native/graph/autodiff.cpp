@@ -95,15 +95,16 @@ private:
     Graph& graph_;
     Builder builder_;
     size_t forward_nodes_;
-    std::vector<bool> needed_;       // per forward value
-    std::vector<bool> weight_like_;  // per forward value
+    std::vector<bool> needed_;        // per forward value
+    std::vector<bool> weight_like_;   // per forward value
     std::vector<ValueId> gradients_;  // per forward value, kNone while there is none
 };
 
 }  // namespace
 
 int differentiate(Graph& g, ValueId loss, ValueId seed) {
-    STEPD_CHECK(g.value(loss).shape == Shape{1} && g.value(seed).shape == Shape{1}, "loss and seed must have shape [1]");
+    STEPD_CHECK(g.value(loss).shape == Shape{1} && g.value(seed).shape == Shape{1},
+                "loss and seed must have shape [1]");
     return Differentiator(g).run(loss, seed);
 }
 

@@ -9,7 +9,8 @@ namespace {
 // Axes count from the end when negative; kernels see only axes from the front.
 double front_axis(const Shape& shape, int axis) {
     int rank = int(shape.size());
-    STEPD_REQUIRE(axis >= -rank && axis < rank, Code::invalid, "axis ", axis, " of a value with shape ", to_string(shape));
+    STEPD_REQUIRE(axis >= -rank && axis < rank, Code::invalid, "axis ", axis, " of a value with shape ",
+                  to_string(shape));
     return axis < 0 ? axis + rank : axis;
 }
 
@@ -17,8 +18,7 @@ Attrs dtype_attr(DType t) { return {{"dtype", t == DType::f32 ? 0 : 1}}; }
 
 }  // namespace
 
-Builder::Builder(Graph& graph, DType compute, Info info)
-    : graph_(graph), compute_(compute), info_(std::move(info)) {}
+Builder::Builder(Graph& graph, DType compute, Info info) : graph_(graph), compute_(compute), info_(std::move(info)) {}
 
 ValueId Builder::input(const std::string& name, Shape shape, DType dtype) {
     Value v;
@@ -43,8 +43,8 @@ ValueId Builder::parameter(const std::string& name, Shape shape) {
     ValueId known = graph_.find(name);
     if (known != kNone) {
         const Value& v = graph_.value(known);
-        STEPD_CHECK(v.role == Role::parameter && v.shape == shape, "parameter ", name, " has shape ", to_string(v.shape),
-                    " and is asked for as ", to_string(shape));
+        STEPD_CHECK(v.role == Role::parameter && v.shape == shape, "parameter ", name, " has shape ",
+                    to_string(v.shape), " and is asked for as ", to_string(shape));
         return known;
     }
     ParameterInfo info = info_ ? info_(name) : ParameterInfo{};

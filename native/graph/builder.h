@@ -44,7 +44,8 @@ public:
     // dtype of the result: of x unless `to` is given.
     ValueId linear(ValueId x, ValueId w, ValueId b = kNone);
     ValueId linear_to(DType to, ValueId x, ValueId w, ValueId b = kNone);
-    ValueId attention(ValueId q, ValueId k, ValueId v, int heads, double scale, ValueId key_bias = kNone, ValueId bias = kNone);
+    ValueId attention(ValueId q, ValueId k, ValueId v, int heads, double scale, ValueId key_bias = kNone,
+                      ValueId bias = kNone);
     ValueId add(ValueId a, ValueId b) { return op("add", {a, b}); }
     ValueId mul(ValueId a, ValueId b) { return op("mul", {a, b}); }
     ValueId scale(ValueId x, double alpha) { return op("scale", {x}, {{"alpha", alpha}}); }

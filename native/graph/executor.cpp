@@ -48,8 +48,8 @@ struct Executor::State {
     char* arena = nullptr;
     std::vector<Call> calls;
     std::unordered_map<std::string, ValueId> names;
-    std::vector<void*> bound;                  // per value: memory of a parameter, input or output
-    std::vector<std::vector<Tensor*>> users;   // per value with memory of its own: where its address goes
+    std::vector<void*> bound;                 // per value: memory of a parameter, input or output
+    std::vector<std::vector<Tensor*>> users;  // per value with memory of its own: where its address goes
     bool poison = false;
 
     State(Plan p, Backend& b) : plan(std::move(p)), backend(b) {}

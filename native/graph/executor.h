@@ -11,7 +11,8 @@
 
 namespace stepd {
 
-// Zero-initialised, 64-byte aligned memory on huge pages where the system gives them. Throws Code::out_of_memory with the size.
+// Zero-initialised, 64-byte aligned memory on huge pages where the system gives them. Throws Code::out_of_memory with
+// the size.
 class Buffer {
 public:
     Buffer() = default;

@@ -37,7 +37,7 @@ using Attrs = std::map<std::string, double>;
 
 struct Node {
     const Op* op = nullptr;
-    std::vector<ValueId> inputs;  // kNone for an absent optional input
+    std::vector<ValueId> inputs;   // kNone for an absent optional input
     std::vector<ValueId> outputs;  // kNone for an optional output that nothing reads
     Attrs attrs;
     bool backward = false;  // appended by differentiate(): such nodes may read recomputed values

@@ -88,9 +88,10 @@ std::string print(const PlanReport& r) {
     constexpr double mib = 1 << 20, giga = 1e9;
     return line("parameters", double(r.parameter_bytes), mib, "MiB") +
            line("gradients", double(r.gradient_bytes), mib, "MiB") + line("inputs", double(r.input_bytes), mib, "MiB") +
-           line("outputs", double(r.output_bytes), mib, "MiB") + line("activations", double(r.arena_bytes), mib, "MiB") +
-           line("arithmetic", r.flop, giga, "GFLOP") + line("recomputed", r.recomputed_flop, giga, "GFLOP") +
-           line("recomputed nodes", r.recomputed_nodes, 1, "") + line("memory traffic", r.bytes, mib, "MiB");
+           line("outputs", double(r.output_bytes), mib, "MiB") +
+           line("activations", double(r.arena_bytes), mib, "MiB") + line("arithmetic", r.flop, giga, "GFLOP") +
+           line("recomputed", r.recomputed_flop, giga, "GFLOP") + line("recomputed nodes", r.recomputed_nodes, 1, "") +
+           line("memory traffic", r.bytes, mib, "MiB");
 }
 
 }  // namespace stepd

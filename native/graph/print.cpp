@@ -78,8 +78,8 @@ std::string graphviz(const Graph& g) {
     for (size_t i = 0; i < g.values.size(); ++i) {
         const Value& v = g.values[i];
         if (v.role == Role::temporary) continue;
-        text += detail::concat("  v", i, " [shape=ellipse, fillcolor=", color_of(v), ", label=\"", escaped(v.name), "\\n",
-                               type_of(v), "\"];\n");
+        text += detail::concat("  v", i, " [shape=ellipse, fillcolor=", color_of(v), ", label=\"", escaped(v.name),
+                               "\\n", type_of(v), "\"];\n");
         if (v.producer >= 0) text += detail::concat("  n", v.producer, " -> v", i, ";\n");
     }
     for (size_t i = 0; i < g.nodes.size(); ++i) {

@@ -13,7 +13,11 @@ constexpr double kFlopPerByte = 16;
 }  // namespace
 
 Recompute::Recompute(const Graph& g)
-    : graph_(g), storage_(share_aliases(g)), groups_(g.values.size()), spans_(g.values.size()), visited_(g.values.size()) {
+    : graph_(g),
+      storage_(share_aliases(g)),
+      groups_(g.values.size()),
+      spans_(g.values.size()),
+      visited_(g.values.size()) {
     reads_.resize(g.nodes.size());
     writes_.resize(g.nodes.size());
     for (size_t i = 0; i < g.nodes.size(); ++i) {
@@ -43,7 +47,8 @@ Recompute::Recompute(const Graph& g)
     }
 }
 
-// Marks that `node` of the backward part reads the group, which is made again there when it is neither kept nor made yet.
+// Marks that `node` of the backward part reads the group, which is made again there when it is neither kept nor made
+// yet.
 void Recompute::use(ValueId index, int node) {
     const Group& group = groups_[size_t(index)];
     Span& span = spans_[size_t(index)];

@@ -23,11 +23,11 @@ public:
 private:
     struct Group {
         int64_t bytes = 0;
-        int producer = -1;   // node that makes the root, -1 when external
-        bool external = true;  // has memory outside the arena
-        bool forward = false;  // a temporary of the forward part
-        bool kept = false;   // forward, and readable in the backward part
-        bool settled = false;  // not to be dropped: tried, and the peak did not fall
+        int producer = -1;          // node that makes the root, -1 when external
+        bool external = true;       // has memory outside the arena
+        bool forward = false;       // a temporary of the forward part
+        bool kept = false;          // forward, and readable in the backward part
+        bool settled = false;       // not to be dropped: tried, and the peak did not fall
         int first = -1, last = -1;  // within the part that makes it
     };
     struct Span {  // of one group in the backward part; -1 while unused
@@ -47,8 +47,8 @@ private:
 
     const Graph& graph_;
     std::vector<ValueId> storage_;
-    std::vector<Group> groups_;       // indexed by storage
-    std::vector<double> cost_;        // per node, in FLOP; memory traffic counts as well
+    std::vector<Group> groups_;                         // indexed by storage
+    std::vector<double> cost_;                          // per node, in FLOP; memory traffic counts as well
     std::vector<std::vector<ValueId>> reads_, writes_;  // per node, groups
     // Result of the last simulation.
     std::vector<Span> spans_;

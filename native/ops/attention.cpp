@@ -14,7 +14,8 @@ int64_t require_attention(const Arguments& a) {
     a.require_shape(2, a.shape(1));
     a.require(a.dim(0, 0) == a.dim(1, 0) && a.dim(0, 2) == a.dim(1, 2), "q and k differ in batch or width");
     int64_t heads = a.integer("heads", 1);
-    a.require(a.dim(0, 2) % heads == 0, detail::concat("width ", a.dim(0, 2), " is not a multiple of ", heads, " heads"));
+    a.require(a.dim(0, 2) % heads == 0,
+              detail::concat("width ", a.dim(0, 2), " is not a multiple of ", heads, " heads"));
     if (a.has(3)) {
         a.require_dtype(3, DType::f32);
         a.require_shape(3, {a.dim(1, 0), a.dim(1, 1)});
@@ -61,8 +62,8 @@ void vjp_attention(VjpContext& c) {
     std::vector<ValueId> in = c.node.inputs;
     in.resize(5, kNone);
     for (size_t i = 3; i < c.node.inputs.size(); ++i) {
-        STEPD_REQUIRE(in[i] == kNone || !c.needs(int(i)), Code::unsupported,
-                      "attention: the gradient with respect to ", i == 3 ? "key_bias" : "bias", " is not defined");
+        STEPD_REQUIRE(in[i] == kNone || !c.needs(int(i)), Code::unsupported, "attention: the gradient with respect to ",
+                      i == 3 ? "key_bias" : "bias", " is not defined");
     }
     STEPD_REQUIRE(in[4] == kNone, Code::unsupported, "attention: a score bias [H,S,N] cannot be used in training");
     std::vector<ValueId> d = c.builder.ops(

@@ -12,8 +12,8 @@ std::vector<Value> infer(const Graph& g, const Node& n) {
     return {make_value(a.shape(0), a.dtype_attr(DType::f32))};
 }
 
-// Autodiff brings every gradient to the type that its value wants, so that the f32 gradient of a weight that is computed
-// in bf16 reaches the f32 master without being rounded on the way.
+// Autodiff brings every gradient to the type that its value wants, so that the f32 gradient of a weight that is
+// computed in bf16 reaches the f32 master without being rounded on the way.
 void vjp(VjpContext& c) { c.grad_inputs[0] = c.grad_outputs[0]; }
 
 }  // namespace

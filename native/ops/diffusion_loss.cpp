@@ -44,8 +44,8 @@ void vjp_diffusion_loss(VjpContext& c) {
     for (int i = 1; i < 4; ++i) {
         STEPD_REQUIRE(!c.needs(i), Code::unsupported, "diffusion_loss: only the prediction can be differentiated");
     }
-    c.grad_inputs[0] = c.builder.op(
-        "diffusion_loss_bwd", {c.grad_outputs[0], n.inputs[0], n.inputs[1], n.inputs[2], n.inputs[3]}, n.attrs);
+    c.grad_inputs[0] = c.builder.op("diffusion_loss_bwd",
+                                    {c.grad_outputs[0], n.inputs[0], n.inputs[1], n.inputs[2], n.inputs[3]}, n.attrs);
 }
 
 }  // namespace

@@ -45,11 +45,8 @@ void vjp_gate_residual(VjpContext& c) {
 
 }  // namespace
 
-extern const Op gate_residual{.name = "gate_residual",
-                              .infer = infer_gate_residual,
-                              .vjp = vjp_gate_residual,
-                              .cost = cost,
-                              .in_place = true};
+extern const Op gate_residual{
+    .name = "gate_residual", .infer = infer_gate_residual, .vjp = vjp_gate_residual, .cost = cost, .in_place = true};
 extern const Op gate_residual_bwd{.name = "gate_residual_bwd", .infer = infer_gate_residual_bwd, .cost = cost};
 
 }  // namespace stepd::ops

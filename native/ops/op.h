@@ -18,7 +18,7 @@ struct Cost {
 
 struct VjpContext {
     Builder& builder;
-    const Node& node;                     // the forward node
+    const Node& node;                       // the forward node
     std::span<const ValueId> grad_outputs;  // one per output, kNone where no gradient flows
     // Gradient for each input, to be filled; kNone = none. Only called when some input needs a gradient.
     std::span<ValueId> grad_inputs;
@@ -33,7 +33,7 @@ struct Op {
     // Null for ops that are never differentiated (encoders); autodiff then reports the op by name.
     void (*vjp)(VjpContext& c) = nullptr;
     Cost (*cost)(const Graph& g, const Node& node) = nullptr;  // null: no arithmetic, minimal traffic
-    bool alias = false;     // output 0 shares the memory of input 0 (reshape)
+    bool alias = false;                                        // output 0 shares the memory of input 0 (reshape)
     bool in_place = false;  // output 0 may overwrite input 0 when that is its last use
     // Output that is dropped (kNone in the node, null for the kernel) when nothing reads it; -1: all are always made.
     int optional_output = -1;

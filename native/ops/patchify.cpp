@@ -39,9 +39,8 @@ void vjp_patchify(VjpContext& c) {
 }
 
 void vjp_unpatchify(VjpContext& c) {
-    c.grad_inputs[0] =
-        c.builder.op("patchify", {c.grad_outputs[0]},
-                     {{"patch", c.node.attr("patch")}, {"channel_last", c.node.attr("channel_last")}});
+    c.grad_inputs[0] = c.builder.op("patchify", {c.grad_outputs[0]},
+                                    {{"patch", c.node.attr("patch")}, {"channel_last", c.node.attr("channel_last")}});
 }
 
 }  // namespace

@@ -15,9 +15,7 @@ std::vector<Value> infer(const Graph& g, const Node& n) {
     return {make_value(shape, a.dtype(0))};
 }
 
-void vjp(VjpContext& c) {
-    c.grad_inputs[0] = c.builder.reshape(c.grad_outputs[0], c.builder.shape(c.node.inputs[0]));
-}
+void vjp(VjpContext& c) { c.grad_inputs[0] = c.builder.reshape(c.grad_outputs[0], c.builder.shape(c.node.inputs[0])); }
 
 }  // namespace
 

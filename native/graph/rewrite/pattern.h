@@ -24,9 +24,7 @@ public:
     }
     const std::vector<int>& readers(ValueId v) const { return readers_[size_t(v)]; }
     // Read exactly once, and not an output.
-    bool single(ValueId v) const {
-        return readers_[size_t(v)].size() == 1 && graph_.value(v).role == Role::temporary;
-    }
+    bool single(ValueId v) const { return readers_[size_t(v)].size() == 1 && graph_.value(v).role == Role::temporary; }
     // The producing node when it is the given op and v its output 0, else null.
     const Node* made_by(ValueId v, std::string_view op) const {
         if (v == kNone || graph_.value(v).producer < 0) return nullptr;
