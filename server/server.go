@@ -1,0 +1,128 @@
+// Package server answers the HTTP APIs. A handler parses, calls one method of package sessions and encodes; routes.go is
+// the only table of routes.
+//
+// Handlers run on fasthttp: a *fiber.Ctx and the strings it returns are reused after the handler, so what is kept is copied,
+// and streams notice a client that left only by a failed write (hence the heartbeats).
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"go.uber.org/zap"
+
+	"github.com/stepd/stepd/sessions"
+	"github.com/stepd/stepd/sessions/job/aitoolkit"
+)
+
+// bodyLimit bounds request bodies; real jobs are a few kilobytes.
+const bodyLimit = 1 << 20
+
+// Options configure a Server.
+type Options struct {
+	Manager *sessions.Manager
+	// Roots are where relative names in jobs start.
+	Roots aitoolkit.Roots
+	// Token that requests must carry as "Authorization: Bearer …"; empty: none is asked for.
+	Token string
+	// Hosts are the names, besides loopback ones, under which the server may be addressed.
+	Hosts  []string
+	Logger *zap.Logger
+}
+
+// Server serves the APIs on any number of addresses.
+type Server struct {
+	options Options
+	app     *fiber.App
+	closing chan struct{} // closed by Shutdown; streams end
+}
+
+// New builds a server; nothing is bound yet.
+func New(options Options) *Server {
+	if options.Logger == nil {
+		options.Logger = zap.NewNop()
+	}
+	s := &Server{options: options, closing: make(chan struct{})}
+	s.app = fiber.New(fiber.Config{
+		AppName:               "stepd",
+		BodyLimit:             bodyLimit,
+		DisableStartupMessage: true,
+		ErrorHandler:          writeError(options.Logger),
+		ReadTimeout:           30 * time.Second,
+		IdleTimeout:           2 * time.Minute,
+		Immutable:             true,
+	})
+	s.app.Use(s.recoverPanics, s.guard)
+	for _, route := range routes {
+		s.app.Add(route.Method, route.Path, func(c *fiber.Ctx) error { return route.Handle(s, c) })
+	}
+	return s
+}
+
+// Listen binds every address before it serves any, so that a port in use is reported before work starts.
+func Listen(addresses []string) ([]net.Listener, error) {
+	var listeners []net.Listener
+	for _, address := range addresses {
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			for _, l := range listeners {
+				_ = l.Close()
+			}
+			return nil, fmt.Errorf("listen on %s: %w; choose another address with --listen", address, err)
+		}
+		listeners = append(listeners, listener)
+	}
+	return listeners, nil
+}
+
+// Serve answers on the listeners until Shutdown, and returns the first error of any of them.
+func (s *Server) Serve(listeners []net.Listener) error {
+	failed := make(chan error, len(listeners))
+	for _, listener := range listeners {
+		go func() { failed <- s.app.Listener(listener) }()
+	}
+	var first error
+	for range listeners {
+		if err := <-failed; err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// Shutdown ends streams, lets running requests finish until ctx ends, and stops Serve.
+func (s *Server) Shutdown(ctx context.Context) error {
+	close(s.closing)
+	err := s.app.ShutdownWithContext(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+// recoverPanics answers 500 when a handler panics, so that one request cannot end the server.
+func (s *Server) recoverPanics(c *fiber.Ctx) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("handler panicked: %v", r)
+		}
+	}()
+	return c.Next()
+}
+
+// until returns a context that ends when the server shuts down.
+func (s *Server) until() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		select {
+		case <-s.closing:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}

@@ -1,0 +1,201 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/stepd/stepd/sessions"
+	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/job/aitoolkit"
+)
+
+// createWait is how long POST /sessions waits for the first pause, and deleteWait how long DELETE waits for the worker.
+const (
+	createWait = 30 * time.Minute
+	deleteWait = 12 * time.Second
+)
+
+// status is the state of a session as AI-Toolkit's clients read it; every key is always present.
+type status struct {
+	SessionID          string   `json:"session_id"`
+	Status             string   `json:"status"`
+	CurrentEpoch       int64    `json:"current_epoch"`
+	CurrentStep        int64    `json:"current_step"`
+	AllowedSteps       int64    `json:"allowed_steps"`
+	CompletedSteps     int64    `json:"completed_steps"`
+	RemainingSteps     int64    `json:"remaining_steps"`
+	LastStepIndex      *int64   `json:"last_step_index"`
+	MaxSteps           *int64   `json:"max_steps"`
+	Finished           bool     `json:"finished"`
+	Error              *string  `json:"error"`
+	LastCheckpointStep int64    `json:"last_checkpoint_step"`
+	LastCheckpointPath *string  `json:"last_checkpoint_path"`
+	Warnings           []string `json:"warnings"`
+	// Stage names long work between steps ("load", "encode_images"), with its progress; Loss is that of the last step.
+	Stage      string   `json:"stage"`
+	StageDone  int64    `json:"stage_done"`
+	StageTotal int64    `json:"stage_total"`
+	Loss       *float64 `json:"loss"`
+}
+
+func statusOf(s sessions.Snapshot) status {
+	out := status{
+		SessionID: s.ID, Status: string(s.State), CurrentEpoch: s.Epoch, CurrentStep: s.Completed,
+		AllowedSteps: s.Allowed, CompletedSteps: s.Completed, RemainingSteps: s.Remaining(), MaxSteps: s.MaxSteps,
+		Finished: s.Finished(), LastCheckpointStep: s.LastCheckpointStep(), Warnings: s.Warnings,
+		Stage: s.Stage.Stage, StageDone: s.Stage.Done, StageTotal: s.Stage.Total,
+	}
+	if s.Completed > 0 {
+		last := s.Completed - 1
+		out.LastStepIndex = &last
+	}
+	if s.LastStep != nil {
+		out.Loss = &s.LastStep.Loss
+	}
+	if s.Error != "" {
+		out.Error = &s.Error
+	} else if s.Interruption != "" {
+		out.Error = &s.Interruption
+	}
+	if s.LastCheckpoint != nil {
+		out.LastCheckpointPath = &s.LastCheckpoint.Weights
+	}
+	if out.Warnings == nil {
+		out.Warnings = []string{}
+	}
+	return out
+}
+
+// createSession answers when the session first pauses; with ?wait=false, at once.
+func (s *Server) createSession(c *fiber.Ctx) error {
+	request, err := s.readCreate(c.Body())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), createWait)
+	defer cancel()
+	session, err := s.options.Manager.Create(ctx, request)
+	if err != nil {
+		return createError(err, request.ID)
+	}
+	snapshot := session.Snapshot()
+	if c.Query("wait") != "false" {
+		if snapshot, err = session.WaitReady(ctx); err != nil {
+			snapshot = session.Snapshot()
+		}
+	}
+	return c.Status(http.StatusCreated).JSON(statusOf(snapshot))
+}
+
+func (s *Server) readCreate(raw []byte) (sessions.CreateRequest, error) {
+	b, err := readBody(raw)
+	if err != nil {
+		return sessions.CreateRequest{}, err
+	}
+	request := sessions.CreateRequest{ID: b.text("sessionId", "session_id")}
+	var maxSteps *int64
+	if name, value := b.take("maxSteps", "max_steps"); value != nil {
+		if n, ok := b.integer(name, value); ok && n < 0 {
+			b.add("greater_than_equal", name, "Input should be greater than or equal to 0", value, map[string]any{"ge": 0})
+		} else if ok {
+			maxSteps = &n
+		}
+	}
+	config := b.object("config")
+	if err := b.err(); err != nil {
+		return request, err
+	}
+	if request.Job, err = aitoolkit.Translate(config, maxSteps, s.options.Roots); err != nil {
+		return request, failure(http.StatusBadRequest, "%v", err)
+	}
+	for _, name := range b.unknown() {
+		request.Job.Warnings = append(request.Job.Warnings, name+" is not a field of this request; it has no effect")
+	}
+	return request, nil
+}
+
+func createError(err error, id string) error {
+	var invalid *job.Invalid
+	switch {
+	case errors.Is(err, sessions.ErrExists):
+		return failure(http.StatusBadRequest, "session %q already exists", id)
+	case errors.As(err, &invalid), errors.Is(err, sessions.ErrBadID), errors.Is(err, sessions.ErrRunFolderBusy):
+		return failure(http.StatusBadRequest, "%v", err)
+	case errors.Is(err, sessions.ErrClosed):
+		return failure(http.StatusServiceUnavailable, "%v", err)
+	}
+	return err
+}
+
+// session finds the session that the path names; the error is worded as the original words it.
+func (s *Server) session(c *fiber.Ctx, notFound string) (*sessions.Session, error) {
+	id, err := url.PathUnescape(c.Params("id"))
+	if err != nil {
+		return nil, failure(http.StatusNotFound, "%s", notFound)
+	}
+	session, err := s.options.Manager.Session(id)
+	if errors.Is(err, sessions.ErrNotFound) {
+		if notFound == "" {
+			return nil, failure(http.StatusNotFound, "'unknown session %q'", id)
+		}
+		return nil, failure(http.StatusNotFound, "%s", notFound)
+	}
+	return session, err
+}
+
+const sessionNotFound = "session not found"
+
+func (s *Server) listSessions(c *fiber.Ctx) error {
+	all := map[string]status{}
+	for _, session := range s.options.Manager.Sessions() {
+		all[session.ID()] = statusOf(session.Snapshot())
+	}
+	return c.JSON(all)
+}
+
+func (s *Server) getSession(c *fiber.Ctx) error {
+	session, err := s.session(c, "")
+	if err != nil {
+		return err
+	}
+	return c.JSON(statusOf(session.Snapshot()))
+}
+
+func (s *Server) abortSession(c *fiber.Ctx) error {
+	session, err := s.session(c, sessionNotFound)
+	if err != nil {
+		return err
+	}
+	if err := session.Abort(c.Context()); err != nil && !errors.Is(err, sessions.ErrFinished) {
+		return err
+	}
+	return c.Status(http.StatusAccepted).JSON(statusOf(session.Snapshot()))
+}
+
+func (s *Server) deleteSession(c *fiber.Ctx) error {
+	session, err := s.session(c, sessionNotFound)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), deleteWait)
+	defer cancel()
+	err = s.options.Manager.Delete(ctx, session.ID())
+	if errors.Is(err, sessions.ErrNotFound) {
+		return failure(http.StatusNotFound, sessionNotFound)
+	}
+	if err != nil {
+		return err
+	}
+	return c.SendStatus(http.StatusNoContent)
+}
+
+func (s *Server) health(c *fiber.Ctx) error { return c.JSON(fiber.Map{"status": "ok"}) }
+
+func (s *Server) grantEpochs(*fiber.Ctx) error {
+	return failure(http.StatusGone, "Epoch-based control has been replaced. Use POST /sessions/{session_id}/steps instead.")
+}

@@ -1,0 +1,155 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/stepd/stepd/sessions"
+)
+
+// heartbeat is the longest silence on a stream; a client that left is noticed by the failed write.
+const heartbeat = 10 * time.Second
+
+// eventsPage is the most events of one answer that is not a stream.
+const eventsPage = 1000
+
+func (s *Server) getLogs(c *fiber.Ctx) error {
+	session, err := s.session(c, sessionNotFound)
+	if err != nil {
+		return err
+	}
+	limit, err := queryInt(c, "limit", 0)
+	if err != nil {
+		return err
+	}
+	lines := session.Logs(int(limit))
+	if lines == nil {
+		lines = []string{}
+	}
+	return c.JSON(fiber.Map{"session_id": session.ID(), "logs": lines})
+}
+
+func queryInt(c *fiber.Ctx, name string, fallback int64) (int64, error) {
+	text := c.Query(name)
+	if text == "" {
+		return fallback, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	problem := Problem{Loc: []any{"query", name}, Input: text}
+	switch {
+	case err != nil:
+		problem.Type, problem.Message = "int_parsing", "Input should be a valid integer, unable to parse string as an integer"
+	case n < 0 || n > 1<<53:
+		problem.Type, problem.Message = "greater_than_equal", "Input should be greater than or equal to 0"
+		problem.Context = map[string]any{"ge": 0}
+	default:
+		return n, nil
+	}
+	return 0, Problems{problem}
+}
+
+func wantsEvents(c *fiber.Ctx) bool {
+	return strings.Contains(c.Get(fiber.HeaderAccept), "text/event-stream")
+}
+
+// stream sends what next returns until it ends, the client leaves or the server shuts down. next gets a context that ends
+// with the heartbeat; write sends a batch and silence the heartbeat.
+func stream[T any](s *Server, c *fiber.Ctx, kind string, next func(context.Context) ([]T, error), write func(*bufio.Writer, []T), silence string) error {
+	c.Set(fiber.HeaderContentType, kind)
+	c.Set(fiber.HeaderCacheControl, "no-cache")
+	c.Set("X-Accel-Buffering", "no")
+	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
+		ctx, cancel := s.until()
+		defer cancel()
+		if w.Flush() != nil {
+			return
+		}
+		for {
+			tick, done := context.WithTimeout(ctx, heartbeat)
+			items, err := next(tick)
+			done()
+			switch {
+			case err == nil:
+				write(w, items)
+			case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+				_, _ = w.WriteString(silence)
+			default:
+				return
+			}
+			if w.Flush() != nil {
+				return
+			}
+		}
+	})
+	return nil
+}
+
+func (s *Server) streamLogs(c *fiber.Ctx) error {
+	session, err := s.session(c, sessionNotFound)
+	if err != nil {
+		return err
+	}
+	reader := session.StreamLogs()
+	if wantsEvents(c) {
+		number := 0
+		return stream(s, c, "text/event-stream", reader.Next, func(w *bufio.Writer, lines []string) {
+			for _, line := range lines {
+				number++
+				_, _ = fmt.Fprintf(w, "id: %d\nevent: log\ndata: %s\n\n", number, line)
+			}
+		}, ": still here\n\n")
+	}
+	return stream(s, c, "text/plain; charset=utf-8", reader.Next, func(w *bufio.Writer, lines []string) {
+		for _, line := range lines {
+			_, _ = w.WriteString(line + "\n")
+		}
+	}, "")
+}
+
+// getEvents answers the events after ?since, or streams them from there on; Last-Event-ID continues a broken stream.
+func (s *Server) getEvents(c *fiber.Ctx) error {
+	session, err := s.session(c, sessionNotFound)
+	if err != nil {
+		return err
+	}
+	since, err := queryInt(c, "since", 0)
+	if err != nil {
+		return err
+	}
+	if !wantsEvents(c) {
+		limit, err := queryInt(c, "limit", eventsPage)
+		if err != nil {
+			return err
+		}
+		events, err := session.Events(c.Context(), since, int(min(limit, eventsPage)))
+		if err != nil {
+			return err
+		}
+		if events == nil {
+			events = []sessions.Event{}
+		}
+		return c.JSON(fiber.Map{"session_id": session.ID(), "events": events})
+	}
+	if last, err := strconv.ParseInt(c.Get("Last-Event-ID"), 10, 64); err == nil && last > since {
+		since = last
+	}
+	return stream(s, c, "text/event-stream", session.Subscribe(since).Next, writeEvents, ": still here\n\n")
+}
+
+func writeEvents(w *bufio.Writer, events []sessions.Event) {
+	for _, event := range events {
+		data, err := json.Marshal(event)
+		if err != nil {
+			continue // an Event always encodes: its data was made by json.Marshal
+		}
+		_, _ = fmt.Fprintf(w, "id: %d\nevent: %s\ndata: %s\n\n", event.Index, event.Kind, data)
+	}
+}
