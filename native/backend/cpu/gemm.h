@@ -32,7 +32,7 @@ struct Gemm {
     Matrix gelu_grad;              // when set: v *= gelu_tanh'(gelu_grad[i,j])
     Matrix gate;                   // when set, [m / rows_per_gate, n]: v *= gate[i / rows_per_gate, j]
     int64_t rows_per_gate = 1;
-    Matrix add;                    // when set: v += add[i,j]
+    Matrix add;  // when set: v += add[i,j]
 };
 
 void gemm(const Gemm& g, Pool& pool);

@@ -1,0 +1,121 @@
+// Linear layers, y = x w^T + b with w[M,K], and their gradients. Shapes are in ops/ops.inc; leading dimensions of x and
+// y count as rows.
+#include "backend/cpu/gemm.h"
+#include "backend/cpu/gemm_internal.h"
+#include "backend/cpu/kernels.h"
+
+namespace stepd::STEPD_ISA {
+namespace {
+
+// A contiguous tensor as a matrix of `cols` columns; absent when the tensor is.
+Matrix matrix_of(const Tensor& t, int64_t cols) { return Matrix{t.data, t.dtype, cols}; }
+
+// y = x w^T + b without the rest of the epilogue.
+Gemm forward_product(const KernelArgs& k, const Tensor& y) {
+    const Tensor &x = k.in[0], &w = k.in[1];
+    Gemm g;
+    g.n = w.dim(0);
+    g.k = w.dim(1);
+    g.m = x.numel() / g.k;
+    g.a = matrix_of(x, g.k);
+    g.b = matrix_of(w, g.k);
+    g.b_transposed = true;
+    g.c = matrix_of(y, g.n);
+    if (k.in.size() > 2 && k.in[2]) g.bias = &k.in[2];
+    return g;
+}
+
+// dx = dy w.
+Gemm input_gradient_product(const KernelArgs& k) {
+    const Tensor &dy = k.in[0], &w = k.in[1];
+    Gemm g;
+    g.k = w.dim(0);
+    g.n = w.dim(1);
+    g.m = dy.numel() / g.k;
+    g.a = matrix_of(dy, g.k);
+    g.b = matrix_of(w, g.n);
+    g.c = matrix_of(k.out[0], g.n);
+    return g;
+}
+
+// out[j] = sum over rows of t(i, j) for the columns [col, col+count), count <= W. Rows are summed in runs of 64, and
+// the runs in order, which keeps the rounding error of long columns small.
+template <class T>
+void sum_columns(const T* t, int64_t rows, int64_t ld, int64_t col, int count, float* out) {
+    constexpr int64_t kRun = 64;
+    Vec total = set1(0.f);
+    for (int64_t begin = 0; begin < rows; begin += kRun) {
+        Vec run = set1(0.f);
+        for (int64_t i = begin; i < std::min(rows, begin + kRun); i++) {
+            const T* p = t + i * ld + col;
+            run += count == W ? load(p) : load_part(p, count);
+        }
+        total += run;
+    }
+    store_part(out + col, total, count);
+}
+
+// The bias gradient: db[M] = column sums of dy[rows, M].
+void sum_rows(const Tensor& dy, int64_t rows, const Tensor& db, Pool& pool) {
+    int64_t cols = db.numel();
+    int64_t chunk = 64;  // columns: whole cache lines of either type
+    pool.run(divide_up(cols, chunk), [&](int64_t ticket, int) {
+        int64_t end = std::min(cols, (ticket + 1) * chunk);
+        for (int64_t col = ticket * chunk; col < end; col += W) {
+            int count = int(std::min<int64_t>(W, end - col));
+            if (dy.dtype == DType::f32)
+                sum_columns(dy.f32(), rows, cols, col, count, db.f32());
+            else
+                sum_columns(dy.bf16(), rows, cols, col, count, db.f32());
+        }
+    });
+}
+
+}  // namespace
+
+void op_linear(const KernelArgs& k) { gemm(forward_product(k, k.out[0]), k.pool); }
+
+void op_linear_gelu(const KernelArgs& k) {
+    Gemm g = forward_product(k, k.out[0]);
+    g.pre = matrix_of(k.out[1], g.n);
+    g.gelu = true;
+    gemm(g, k.pool);
+}
+
+void op_linear_gate_residual(const KernelArgs& k) {
+    const Tensor &x = k.in[0], &gate = k.in[3], &residual = k.in[4];
+    Gemm g = forward_product(k, k.out[0]);
+    g.pre = matrix_of(k.out[1], g.n);
+    g.gate = matrix_of(gate, g.n);
+    g.rows_per_gate = x.dim(1);
+    g.add = matrix_of(residual, g.n);
+    gemm(g, k.pool);
+}
+
+void op_linear_dx(const KernelArgs& k) {
+    Gemm g = input_gradient_product(k);
+    if (k.in.size() > 2) g.add = matrix_of(k.in[2], g.n);
+    gemm(g, k.pool);
+}
+
+void op_linear_dx_gelu(const KernelArgs& k) {
+    Gemm g = input_gradient_product(k);
+    g.gelu_grad = matrix_of(k.in[2], g.n);
+    gemm(g, k.pool);
+}
+
+void op_linear_dw(const KernelArgs& k) {
+    const Tensor &dy = k.in[0], &x = k.in[1];
+    Gemm g;
+    g.m = dy.dim(-1);
+    g.n = x.dim(-1);
+    g.k = dy.numel() / g.m;
+    g.a = matrix_of(dy, g.m);
+    g.a_transposed = true;
+    g.b = matrix_of(x, g.n);
+    g.c = matrix_of(k.out[0], g.n);
+    gemm(g, k.pool);
+    if (k.attr("bias", 0) != 0) sum_rows(dy, g.k, k.out[1], k.pool);
+}
+
+}  // namespace stepd::STEPD_ISA
