@@ -1,0 +1,94 @@
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+)
+
+// Quarantine moves a checkpoint and its numbered published weights out of the way and returns where to.
+func (f *Folder) Quarantine(path string) (string, error) {
+	home := filepath.Join(f.dir, quarantineName)
+	if err := f.fsys.MkdirAll(home); err != nil {
+		return "", fmt.Errorf("create quarantine folder: %w", err)
+	}
+	suffix := "-" + randomName()
+	m, err := ReadManifest(path)
+	if err != nil {
+		m = &Manifest{}
+	}
+	for _, name := range numbered(m) {
+		published := filepath.Join(f.dir, filepath.FromSlash(name))
+		err := f.fsys.Rename(published, filepath.Join(home, filepath.Base(published)+suffix))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("move %s to quarantine: %w", published, err)
+		}
+	}
+	target := filepath.Join(home, filepath.Base(path)+suffix)
+	if err := f.fsys.Rename(path, target); err != nil {
+		return "", fmt.Errorf("move %s to quarantine: %w", path, err)
+	}
+	return target, errors.Join(f.fsys.Sync(home), f.fsys.Sync(f.dir))
+}
+
+// numbered lists the published names that belong to this step alone.
+func numbered(m *Manifest) []string {
+	var names []string
+	for _, name := range m.Published {
+		if strings.Contains(filepath.Base(name), StepSuffix(m.Step)) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// StepSuffix is the part of a published name that tells the step: "_000000250".
+func StepSuffix(step int64) string { return fmt.Sprintf("_%09d", step) }
+
+// Retain removes the oldest checkpoints beyond the newest keep (0: keeps all), but never the newest one with reason
+// "budget". It returns what it removed. Call it only after the newest checkpoint is recorded.
+func (f *Folder) Retain(keep int) ([]*Info, error) {
+	if keep <= 0 {
+		return nil, nil
+	}
+	infos, err := f.List()
+	if err != nil {
+		return nil, err
+	}
+	protected := int64(-1)
+	for _, info := range infos {
+		if info.Manifest.Reason == "budget" {
+			protected = info.Manifest.Step
+		}
+	}
+	var removed []*Info
+	for i := 0; i < len(infos)-keep; i++ {
+		if infos[i].Manifest.Step == protected {
+			continue
+		}
+		if err := f.remove(infos[i]); err != nil {
+			return removed, err
+		}
+		removed = append(removed, infos[i])
+	}
+	return removed, nil
+}
+
+// remove takes the published names first, so that a crash in between leaves a checkpoint that republishes them.
+func (f *Folder) remove(info *Info) error {
+	for _, name := range numbered(info.Manifest) {
+		if err := f.fsys.RemoveAll(filepath.Join(f.dir, filepath.FromSlash(name))); err != nil {
+			return fmt.Errorf("remove old checkpoint: %w", err)
+		}
+	}
+	tmp := filepath.Join(f.dir, tmpPrefix+randomName())
+	if err := f.fsys.Rename(info.Path, tmp); err != nil {
+		return fmt.Errorf("remove old checkpoint: %w", err)
+	}
+	if err := f.fsys.RemoveAll(tmp); err != nil {
+		return fmt.Errorf("remove old checkpoint: %w", err)
+	}
+	return nil
+}
