@@ -18,7 +18,8 @@ const (
 type Dataset struct {
 	// ID names the dataset in messages; unique within a job.
 	ID string `json:"id"`
-	// Folder is searched recursively for pictures; it is never written to.
+	// Folder is searched recursively for pictures; it is never written to. A JSON file instead maps paths of pictures to
+	// captions (strings, or objects with a "caption"); relative paths start at the file's folder.
 	Folder string `json:"folder"`
 	// Captions is one of the Captions constants; empty: CaptionsTextFile.
 	Captions string `json:"captions,omitempty"`
@@ -26,12 +27,19 @@ type Dataset struct {
 	CaptionExtension string `json:"caption_extension,omitempty"`
 	// DefaultCaption is used where the caption is missing or empty.
 	DefaultCaption string `json:"default_caption,omitempty"`
-	// Trigger replaces [trigger] in captions and is put in front of captions that lack it.
+	// RequireCaptions makes a picture without a caption a bad image; otherwise it is trained with the empty caption.
+	RequireCaptions bool `json:"require_captions,omitempty"`
+	// Trigger replaces [trigger] and [name] in captions and is put in front of captions that lack it.
 	Trigger string `json:"trigger,omitempty"`
 	// Resolution in the unit of ResolutionType.
 	Resolution float64 `json:"resolution"`
 	// ResolutionType is one of the Resolution constants; empty: ResolutionPixel.
 	ResolutionType string `json:"resolution_type,omitempty"`
+	// MinimumSize leaves out smaller pictures; MaximumSize is the size above which a picture is reduced to TargetSize
+	// before the cut, so that the cut is not a small part of it. All in the unit of Resolution; 0: none.
+	MinimumSize float64 `json:"minimum_size,omitempty"`
+	MaximumSize float64 `json:"maximum_size,omitempty"`
+	TargetSize  float64 `json:"target_size,omitempty"`
 	// MaxUpscale refuses pictures that would have to be enlarged by more than this factor; 0: any.
 	MaxUpscale float64 `json:"max_upscale,omitempty"`
 	// Square crops every picture to a square; otherwise pictures keep their aspect ratio in buckets.

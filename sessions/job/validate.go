@@ -136,6 +136,10 @@ func (v *validator) datasets(datasets []Dataset) {
 			low, high = 0.001, 256
 		}
 		v.between(at+"resolution", d.Resolution, low, high)
+		v.between(at+"minimum_size", d.MinimumSize, 0, high)
+		v.between(at+"maximum_size", d.MaximumSize, 0, high)
+		v.between(at+"target_size", d.TargetSize, 0, high)
+		v.require(d.MaximumSize == 0 || d.TargetSize > 0, at+"target_size", "is missing; maximum_size needs the size to reduce to")
 		v.require(d.Repeats >= 1 && d.Repeats <= 1_000_000, at+"repeats", "%d is outside 1 to 1000000", d.Repeats)
 		v.require(d.BucketStep >= 0 && d.BucketStep <= 1024, at+"bucket_step", "%d is outside 0 to 1024", d.BucketStep)
 		v.between(at+"max_upscale", d.MaxUpscale, 0, 1e6)

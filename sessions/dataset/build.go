@@ -1,0 +1,267 @@
+package dataset
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/stepd/stepd/sessions/engine"
+	"github.com/stepd/stepd/sessions/job"
+)
+
+// Prober reads the size of a picture without decoding it whole; an
+// engine.Engine is one. It is called from several goroutines.
+type Prober interface {
+	// Probe returns the size after EXIF orientation.
+	Probe(path string) (engine.Picture, error)
+}
+
+// Request asks Build for a Manifest.
+type Request struct {
+	Datasets []job.Dataset
+	Prober   Prober
+	// Seed of the run; random crops follow from it.
+	Seed uint64
+	// BucketStep in pixels, for datasets that name none.
+	BucketStep int
+	// SkipBad leaves out pictures that cannot be used, instead of failing.
+	SkipBad bool
+	// Progress is told how many of how many pictures of all datasets are read; may be nil. It is called from several
+	// goroutines.
+	Progress func(done, total int)
+}
+
+// BadPicturesError lists pictures that could not be used.
+type BadPicturesError struct {
+	Bad []Problem
+}
+
+// shownProblems bounds the length of the error's text; Bad is complete.
+const shownProblems = 50
+
+func (e *BadPicturesError) Error() string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "%d pictures cannot be used; repair or remove them, or let the job skip them (skip_bad_images):", len(e.Bad))
+	for i, p := range e.Bad {
+		if i == shownProblems {
+			fmt.Fprintf(&text, "\n  and %d more", len(e.Bad)-i)
+			break
+		}
+		fmt.Fprintf(&text, "\n  %s", p)
+	}
+	return text.String()
+}
+
+// Build reads all datasets of a job. Unless the request skips bad pictures, it
+// fails with a *BadPicturesError that lists all of them.
+func Build(ctx context.Context, r Request) (*Manifest, error) {
+	b := &builder{request: r, manifest: &Manifest{}}
+	defer b.close()
+	if err := b.scan(); err != nil {
+		return nil, err
+	}
+	if err := b.read(ctx); err != nil {
+		return nil, fmt.Errorf("read pictures: %w", err)
+	}
+	for _, set := range b.sets {
+		if err := b.arrange(set); err != nil {
+			return nil, fmt.Errorf("dataset %s: %w", set.config.ID, err)
+		}
+	}
+	m := b.manifest
+	if len(m.Bad) > 0 && !r.SkipBad {
+		return nil, &BadPicturesError{Bad: m.Bad}
+	}
+	if len(m.Samples) == 0 {
+		return nil, fmt.Errorf("no picture is left to train on: %s", b.summary())
+	}
+	return m, nil
+}
+
+// builder is the state of one Build.
+type builder struct {
+	request  Request
+	sets     []*set
+	manifest *Manifest
+}
+
+// set is one dataset at work.
+type set struct {
+	config *job.Dataset
+	source *source
+	facts  []facts // of source.pictures
+}
+
+// facts are what is read of a picture.
+type facts struct {
+	size    Size
+	hash    string
+	caption string
+	empty   bool // no caption was found
+	err     error
+}
+
+func (b *builder) close() {
+	for _, s := range b.sets {
+		_ = s.source.close() // only read from
+	}
+}
+
+func (b *builder) scan() error {
+	for i := range b.request.Datasets {
+		config := &b.request.Datasets[i]
+		source, err := openSource(config.Folder)
+		if err != nil {
+			return fmt.Errorf("dataset %s: scan %s: %w", config.ID, config.Folder, err)
+		}
+		s := &set{config: config, source: source, facts: make([]facts, len(source.pictures))}
+		b.sets = append(b.sets, s)
+		if len(source.pictures) == 0 && len(source.bad) == 0 {
+			return fmt.Errorf("dataset %s: %s holds no pictures (%s)", config.ID, config.Folder, extensionList())
+		}
+	}
+	return nil
+}
+
+// read collects the facts of all pictures, several at a time.
+func (b *builder) read(ctx context.Context) error {
+	type task struct {
+		set   *set
+		index int
+	}
+	var tasks []task
+	for _, s := range b.sets {
+		for i := range s.source.pictures {
+			tasks = append(tasks, task{s, i})
+		}
+	}
+	var next, done atomic.Int64
+	var group sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(tasks)) {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(tasks) {
+					return
+				}
+				t := tasks[i]
+				t.set.facts[t.index] = t.set.read(b.request.Prober, t.set.source.pictures[t.index])
+				if b.request.Progress != nil {
+					b.request.Progress(int(done.Add(1)), len(tasks))
+				}
+			}
+		})
+	}
+	group.Wait()
+	return ctx.Err()
+}
+
+func (s *set) read(prober Prober, p picture) (f facts) {
+	if f.hash, f.err = s.source.hash(p.name); f.err != nil {
+		f.err = fmt.Errorf("cannot be read: %w", f.err)
+		return f
+	}
+	probed, err := prober.Probe(s.source.path(p.name))
+	if err != nil {
+		f.err = fmt.Errorf("is not a readable picture: %w", err)
+		return f
+	}
+	f.size = Size{probed.Width, probed.Height}
+	f.caption, f.empty, f.err = s.source.caption(s.config, p)
+	return f
+}
+
+// hash is the SHA-256 of a file in hexadecimal digits.
+func (s *source) hash(name string) (sum string, err error) {
+	file, err := s.open(name)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, file); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+// arrange turns the pictures of a set into samples: first all as they are,
+// then copies mirrored left to right, then copies of all those mirrored top to
+// bottom.
+func (b *builder) arrange(s *set) error {
+	geometry, err := newGeometry(s.config, b.request.BucketStep)
+	if err != nil {
+		return err
+	}
+	m := b.manifest
+	m.Bad = append(m.Bad, s.source.bad...)
+	var samples []Sample
+	empty := 0
+	for i, p := range s.source.pictures {
+		f := s.facts[i]
+		path := s.source.path(p.name)
+		if f.err != nil {
+			m.Bad = append(m.Bad, Problem{path, f.err.Error()})
+			continue
+		}
+		placement, reason := geometry.place(f.size)
+		if reason != "" {
+			m.Filtered = append(m.Filtered, Problem{path, reason})
+			continue
+		}
+		if f.empty {
+			empty++
+		}
+		samples = append(samples, Sample{
+			ID: s.config.ID + "/" + p.name, Dataset: s.config.ID, Path: path, Hash: f.hash,
+			Caption: f.caption, Placement: placement, Repeats: max(s.config.Repeats, 1),
+		})
+	}
+	if empty > 0 {
+		m.Warnings = append(m.Warnings, fmt.Sprintf(
+			"dataset %s: %d of %d pictures have no caption and are trained with the empty one", s.config.ID, empty, len(samples)))
+	}
+	for _, sample := range mirrored(samples, s.config.FlipX, s.config.FlipY) {
+		number := len(m.Samples)
+		geometry.crop(&sample.Placement, func() *generator {
+			return augmentationGenerator(b.request.Seed, 0, number)
+		})
+		m.Samples = append(m.Samples, sample)
+	}
+	return nil
+}
+
+func mirrored(samples []Sample, flipX, flipY bool) []Sample {
+	if flipX {
+		for _, s := range samples {
+			s.FlipX = true
+			s.ID += " (flip x)"
+			samples = append(samples, s)
+		}
+	}
+	if flipY {
+		for _, s := range samples {
+			s.FlipY = true
+			s.ID += " (flip y)"
+			samples = append(samples, s)
+		}
+	}
+	return samples
+}
+
+// summary says why pictures were left out, for the error that none is left.
+func (b *builder) summary() string {
+	m := b.manifest
+	text := fmt.Sprintf("%d bad, %d outside the size limits", len(m.Bad), len(m.Filtered))
+	for _, p := range append(m.Bad[:len(m.Bad):len(m.Bad)], m.Filtered...) {
+		return text + "; the first: " + p.String()
+	}
+	return text
+}
