@@ -27,7 +27,7 @@ struct ParameterSpec {
 class Component {
 public:
     virtual ~Component() = default;
-    // Every weight, in the order of the reference library's named_parameters().
+    // Every weight, in the order in which the reference library creates them.
     virtual const std::vector<ParameterSpec>& parameters() const = 0;
     // True for tensors that published files carry and this component does not use. Any other unknown tensor is refused:
     // it means that the file holds another model.

@@ -5,11 +5,12 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <vector>
 
 #include "models/family.h"
 
 namespace stepd {
+
+class SafetensorsReader;  // io/safetensors.h
 
 class Folder {
 public:
@@ -21,8 +22,8 @@ public:
     std::string class_of(const std::string& component) const;
     // The component's config.json (scheduler: scheduler_config.json).
     nlohmann::json config(const std::string& component) const;
-    // Its weight files: the single file, or all shards of the index. Throws Code::not_found naming what was looked for.
-    std::vector<std::filesystem::path> weight_files(const std::string& component) const;
+    // The component's folder, which SafetensorsReader opens. Throws Code::not_found naming it.
+    std::string path_of(const std::string& component) const;
 
 private:
     std::filesystem::path root_;
@@ -33,11 +34,10 @@ private:
 // Throws Code::not_found, Code::io or Code::invalid naming the file.
 nlohmann::json read_json(const std::filesystem::path& file);
 
-// Reads every parameter of `model` from the safetensors `files`, converting to the dtype of the tensor that
-// `destination` returns for it (f32 or bf16; no data: skip). Throws Code::not_found naming file and tensor,
-// Code::invalid on a wrong shape, Code::unsupported on a tensor that the model does not know.
+// Reads every parameter of `model`, converting to the dtype of the tensor that `destination` returns for it (f32 or
+// bf16; no data: skip). Throws Code::not_found naming folder and tensor, Code::invalid on a wrong shape,
+// Code::unsupported on a tensor that the model does not know: the files then hold another model.
 using Destination = std::function<Tensor(const ParameterSpec&)>;
-void load_weights(const std::vector<std::filesystem::path>& files, const Component& model,
-                  const Destination& destination);
+void load_weights(const SafetensorsReader& reader, const Component& model, const Destination& destination);
 
 }  // namespace stepd
