@@ -19,7 +19,7 @@ std::string list(const Graph& g, const std::vector<ValueId>& values, bool with_t
     for (ValueId v : values) {
         if (!text.empty()) text += ", ";
         text += reference(g, v);
-        if (with_type && v != kNone) text += " " + type_of(g.value(v));
+        if (with_type && v != kNone) text += detail::concat(" ", type_of(g.value(v)));
     }
     return text;
 }
