@@ -17,7 +17,7 @@ import (
 )
 
 // Prober reads the size of a picture without decoding it whole; an
-// engine.Engine is one. Build makes one call at a time.
+// engine.Engine is one. It is called from several goroutines.
 type Prober interface {
 	// Probe returns the size after EXIF orientation.
 	Probe(path string) (engine.Picture, error)
@@ -90,7 +90,6 @@ type builder struct {
 	request  Request
 	sets     []*set
 	manifest *Manifest
-	probing  sync.Mutex // held during calls of the prober
 }
 
 // set is one dataset at work.
@@ -153,7 +152,7 @@ func (b *builder) read(ctx context.Context) error {
 					return
 				}
 				t := tasks[i]
-				t.set.facts[t.index] = b.readPicture(t.set, t.set.source.pictures[t.index])
+				t.set.facts[t.index] = t.set.read(b.request.Prober, t.set.source.pictures[t.index])
 				if b.request.Progress != nil {
 					b.request.Progress(int(done.Add(1)), len(tasks))
 				}
@@ -164,12 +163,12 @@ func (b *builder) read(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (b *builder) readPicture(s *set, p picture) (f facts) {
+func (s *set) read(prober Prober, p picture) (f facts) {
 	if f.hash, f.err = s.source.hash(p.name); f.err != nil {
 		f.err = fmt.Errorf("cannot be read: %w", f.err)
 		return f
 	}
-	probed, err := b.probe(s.source.path(p.name))
+	probed, err := prober.Probe(s.source.path(p.name))
 	if err != nil {
 		f.err = fmt.Errorf("is not a readable picture: %w", err)
 		return f
@@ -177,12 +176,6 @@ func (b *builder) readPicture(s *set, p picture) (f facts) {
 	f.size = Size{probed.Width, probed.Height}
 	f.caption, f.empty, f.err = s.source.caption(s.config, p)
 	return f
-}
-
-func (b *builder) probe(path string) (engine.Picture, error) {
-	b.probing.Lock()
-	defer b.probing.Unlock()
-	return b.request.Prober.Probe(path)
 }
 
 // hash is the SHA-256 of a file in hexadecimal digits.
@@ -210,7 +203,7 @@ func (b *builder) arrange(s *set) error {
 	m := b.manifest
 	m.Bad = append(m.Bad, s.source.bad...)
 	var samples []Sample
-	empty, multiline := 0, 0
+	empty := 0
 	for i, p := range s.source.pictures {
 		f := s.facts[i]
 		path := s.source.path(p.name)
@@ -226,9 +219,6 @@ func (b *builder) arrange(s *set) error {
 		if f.empty {
 			empty++
 		}
-		if strings.Contains(f.caption, "\n") {
-			multiline++
-		}
 		samples = append(samples, Sample{
 			ID: s.config.ID + "/" + p.name, Dataset: s.config.ID, Path: path, Hash: f.hash,
 			Caption: f.caption, Placement: placement, Repeats: max(s.config.Repeats, 1),
@@ -237,10 +227,6 @@ func (b *builder) arrange(s *set) error {
 	if empty > 0 {
 		m.Warnings = append(m.Warnings, fmt.Sprintf(
 			"dataset %s: %d of %d pictures have no caption and are trained with the empty one", s.config.ID, empty, len(samples)))
-	}
-	if multiline > 0 {
-		m.Warnings = append(m.Warnings, fmt.Sprintf(
-			"dataset %s: %d captions have several lines; all lines of a caption are used together", s.config.ID, multiline))
 	}
 	for _, sample := range mirrored(samples, s.config.FlipX, s.config.FlipY) {
 		number := len(m.Samples)

@@ -161,15 +161,6 @@ func TestCaptions(t *testing.T) {
 	}
 }
 
-func TestCaptionsOfSeveralLines(t *testing.T) {
-	dir := writeFolder(t, map[string]string{"a.png": pngBytes(t, 16, 16), "a.txt": "one\ntwo\n"})
-	m, err := build(t, Request{Datasets: []job.Dataset{{ID: "d", Folder: dir, Resolution: 16}}})
-	require.NoError(t, err)
-	assert.Equal(t, []string{"one\ntwo"}, captions(m))
-	require.Len(t, m.Warnings, 1)
-	assert.Contains(t, m.Warnings[0], "1 captions have several lines")
-}
-
 func TestCaptionMap(t *testing.T) {
 	elsewhere := filepath.Join(writeFolder(t, map[string]string{"far.png": pngBytes(t, 16, 16)}), "far.png")
 	far, err := json.Marshal(elsewhere)

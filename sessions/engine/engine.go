@@ -109,6 +109,8 @@ type Config struct {
 	// fit MemoryBudget (bytes for everything; 0: the memory available to this process).
 	GradientCheckpointing bool  `json:"gradient_checkpointing"`
 	MemoryBudget          int64 `json:"memory_budget"`
+	// SampleOnly loads the model for pictures alone: nothing is trainable, and no optimizer is made.
+	SampleOnly bool `json:"sample_only,omitempty"`
 }
 
 // Adapter trains a small set of factors beside frozen weights.

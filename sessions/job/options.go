@@ -47,6 +47,7 @@ var Options = []Option{
 	{Path: "engine.optimizer.lr", Kind: Float, Max: 1e6, Doc: "learning rate", AIToolkit: Spelling{"train.lr", 1e-6}},
 	{Path: "engine.clip.norm", Kind: Float, Max: 1e30, Doc: "largest norm of all gradients together; 0 switches clipping off", AIToolkit: Spelling{"train.max_grad_norm", 1.0}},
 	{Path: "engine.noise.offset", Kind: Float, Min: -10, Max: 10, Doc: "adds this much of one normal number per channel to the noise", AIToolkit: Spelling{"train.noise_offset", 0.0}},
+	{Path: "engine.noise.stratified", Kind: Bool, Doc: "spread the timesteps of a batch evenly over their distribution", AIToolkit: Spelling{"train.timestep_stratified", false}},
 	{Path: "save.every", Kind: Int, Unit: "steps", Max: 1 << 40, Doc: "steps between checkpoints", AIToolkit: Spelling{"save.save_every", 1000}},
 	{Path: "save.keep", Kind: Int, Max: 1 << 20, Doc: "number of newest checkpoints kept; 0 keeps all", AIToolkit: Spelling{"save.max_step_saves_to_keep", 5}},
 	{Path: "log_every", Kind: Int, Unit: "steps", Max: 1 << 40, Doc: "steps between log lines", AIToolkit: Spelling{"logging.log_every", 1}},

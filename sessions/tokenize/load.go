@@ -85,24 +85,16 @@ func readVocabulary(dir string, config *tokenizerConfig) (*vocabularySource, err
 
 func sentinel(i int) string { return fmt.Sprintf("<extra_id_%d>", i) }
 
-// vocabularyJSON is the vocabulary of tokenizer.json: pairs of text and score.
-type vocabularyJSON [][]any
-
-func (v vocabularyJSON) pieces() ([]piece, error) {
-	pieces := make([]piece, len(v))
-	for id, entry := range v {
-		ok := len(entry) == 2
-		if ok {
-			pieces[id].text, ok = entry[0].(string)
-		}
-		if ok {
-			pieces[id].score, ok = entry[1].(float64)
-		}
-		if !ok {
-			return nil, fmt.Errorf("entry %d, %v, is not a pair of text and score", id, entry)
-		}
+// UnmarshalJSON reads a vocabulary entry of tokenizer.json: [text, score].
+func (p *piece) UnmarshalJSON(data []byte) error {
+	entry := []any{&p.text, &p.score}
+	if err := json.Unmarshal(data, &entry); err != nil {
+		return err
 	}
-	return pieces, nil
+	if len(entry) != 2 {
+		return fmt.Errorf("vocabulary entry %s is not a pair of text and score", data)
+	}
+	return nil
 }
 
 // normalizerJSON is the "normalizer" of tokenizer.json, of which only the
@@ -141,12 +133,7 @@ func parseTokenizerJSON(data []byte) (*vocabularySource, error) {
 		return nil, fmt.Errorf("model type is %q, a T5 tokenizer has \"Unigram\"", file.Model.Type)
 	}
 	source := &vocabularySource{addedTokens: file.AddedTokens}
-	var vocabulary vocabularyJSON // only now: other models have other vocabularies
-	err := json.Unmarshal(file.Model.Vocab, &vocabulary)
-	if err == nil {
-		source.pieces, err = vocabulary.pieces()
-	}
-	if err != nil {
+	if err := json.Unmarshal(file.Model.Vocab, &source.pieces); err != nil {
 		return nil, fmt.Errorf("model.vocab: %w", err)
 	}
 	if file.Normalizer != nil {
