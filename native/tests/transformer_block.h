@@ -6,6 +6,7 @@
 
 #include "graph/autodiff.h"
 #include "graph/builder.h"
+#include "ops/op.h"
 
 namespace stepd::test {
 

@@ -1,7 +1,7 @@
-// What the rewrite passes share: who reads a value, and replacing values and nodes.
+// What the rewrite passes share. A pass looks for a pattern, overwrites the last node of it with the fused node, empties
+// the others, and calls erase_emptied() at its end; node indices stay valid until then.
 #pragma once
 
-#include <iterator>
 #include <string_view>
 #include <vector>
 
@@ -10,34 +10,31 @@
 
 namespace stepd {
 
-inline bool is(const Node& node, std::string_view op) { return node.op->name == op; }
+inline bool is(const Node& node, std::string_view op) { return node.op && node.op->name == op; }
 
-// Readers of every value, kept up to date by the passes that use it. Values that are outputs count one reader more.
-class Uses {
+// The nodes that read each value when a pass begins.
+class Readers {
 public:
-    explicit Uses(const Graph& g) : readers_(g.values.size()), graph_(g) {
-        for (size_t i = 0; i < g.nodes.size(); ++i) {
-            for (ValueId v : g.nodes[i].inputs) {
-                if (v != kNone) readers_[size_t(v)].push_back(int(i));
-            }
-        }
-    }
-    const std::vector<int>& readers(ValueId v) const { return readers_[size_t(v)]; }
-    // Read exactly once, and not an output.
-    bool single(ValueId v) const { return readers_[size_t(v)].size() == 1 && graph_.value(v).role == Role::temporary; }
-    // The producing node when it is the given op and v its output 0, else null.
-    const Node* made_by(ValueId v, std::string_view op) const {
-        if (v == kNone || graph_.value(v).producer < 0) return nullptr;
-        const Node& node = graph_.nodes[size_t(graph_.value(v).producer)];
-        return is(node, op) && node.outputs[0] == v ? &node : nullptr;
-    }
+    explicit Readers(const Graph& g);
+
+    const std::vector<int>& of(ValueId v) const { return readers_[size_t(v)]; }
+    // A temporary that one node reads, once.
+    bool only_one(ValueId v) const;
+    // Whether every reader of v but `node` itself comes after that node.
+    bool all_after(ValueId v, int node) const;
 
 private:
-    std::vector<std::vector<int>> readers_;
     const Graph& graph_;
+    std::vector<std::vector<int>> readers_;
 };
 
-// Removes the nodes that a pass has emptied (op == null) and renumbers.
+// Index of the node whose output 0 is v if it is the given op, else -1.
+int made_by(const Graph& g, ValueId v, std::string_view op);
+
+// Input i, kNone when it is absent or beyond the last argument.
+inline ValueId input_of(const Node& node, size_t i) { return i < node.inputs.size() ? node.inputs[i] : kNone; }
+
+inline void empty_node(Node& node) { node.op = nullptr; }
 void erase_emptied(Graph& g);
 
 }  // namespace stepd
