@@ -55,8 +55,8 @@ Cost cost_norm_modulate_bwd(const Graph& g, const Node& n) {
 void vjp_norm_modulate(VjpContext& c) {
     require_first_output_only(c);
     const Node& n = c.node;
-    std::vector<ValueId> d =
-        c.builder.ops("norm_modulate_bwd", {c.grad_outputs[0], n.inputs[0], n.inputs[1], n.outputs[1], n.outputs[2]});
+    std::vector<ValueId> d = c.builder.ops(
+        "norm_modulate_bwd", {c.grad_outputs[0], n.inputs[0], n.inputs[1], n.outputs[1], n.outputs[2], kNone});
     for (size_t i = 0; i < 3; ++i) c.grad_inputs[i] = d[i];
 }
 

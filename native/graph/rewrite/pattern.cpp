@@ -12,9 +12,7 @@ Readers::Readers(const Graph& g) : graph_(g), readers_(g.values.size()) {
     }
 }
 
-bool Readers::only_one(ValueId v) const {
-    return of(v).size() == 1 && graph_.value(v).role == Role::temporary;
-}
+bool Readers::only_one(ValueId v) const { return of(v).size() == 1 && graph_.value(v).role == Role::temporary; }
 
 bool Readers::all_after(ValueId v, int node) const {
     return std::all_of(of(v).begin(), of(v).end(), [&](int reader) { return reader >= node; });

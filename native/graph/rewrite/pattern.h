@@ -1,5 +1,5 @@
-// What the rewrite passes share. A pass looks for a pattern, overwrites the last node of it with the fused node, empties
-// the others, and calls erase_emptied() at its end; node indices stay valid until then.
+// What the rewrite passes share. A pass looks for a pattern, overwrites the last node of it with the fused node,
+// empties the others, and calls erase_emptied() at its end; node indices stay valid until then.
 #pragma once
 
 #include <string_view>
