@@ -1,0 +1,97 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/stepd/stepd/sessions/dataset"
+	"github.com/stepd/stepd/sessions/engine"
+	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/tokenize"
+)
+
+// Bucket steps in pixels for datasets that name none: one latent patch of 2×2 latents of 8×8 pixels, or the customary 64.
+const (
+	patchStep     = 16
+	customaryStep = 64
+)
+
+// data is the data set of the run, in memory.
+type data struct {
+	manifest  *dataset.Manifest
+	plan      *dataset.Plan
+	shapes    []engine.Shape
+	tokenizer *tokenize.T5
+	length    int // of token ids, at most
+}
+
+// scan reads the folders of the job and plans the micro-batches.
+func (r *run) scan(ctx context.Context) error {
+	r.reporter.OnProgress(engine.ProgressEvent{Stage: "scan"})
+	manifest, err := dataset.Build(ctx, dataset.Request{Datasets: withBucketSteps(r.job.Datasets), Prober: r.engine, Seed: r.job.Engine.Seed,
+		BucketStep: customaryStep, SkipBad: r.job.SkipBadImages, Progress: func(done, total int) {
+			r.reporter.OnProgress(engine.ProgressEvent{Stage: "scan", Done: int64(done), Total: int64(total)})
+		}})
+	if err != nil {
+		return fmt.Errorf("scan data: %w", err)
+	}
+	for _, warning := range manifest.Warnings {
+		r.reporter.Warning(warning)
+	}
+	for _, problem := range manifest.Bad {
+		r.reporter.Warning("picture is left out: " + problem.String())
+	}
+	plan, err := dataset.NewPlan(r.job.Engine.Seed, r.job.BatchSize, manifest.Samples)
+	if err != nil {
+		return err
+	}
+	tokenizer, err := tokenize.Load(filepath.Join(r.job.Engine.Model, "tokenizer"))
+	if err != nil {
+		return engine.Errorf(engine.NotFound, "model %s: %v", r.job.Engine.Model, err)
+	}
+	r.data = &data{manifest: manifest, plan: plan, shapes: shapes(manifest, r.job), tokenizer: tokenizer, length: r.job.Engine.TextTokens}
+	r.reporter.Log(fmt.Sprintf("%d samples in %d bucket sizes (%s), %d micro-batches per epoch", len(manifest.Samples),
+		len(manifest.Buckets()), describe(manifest.Buckets()), plan.BatchesPerEpoch()))
+	return nil
+}
+
+// withBucketSteps fills in the customary step of each style.
+func withBucketSteps(datasets []job.Dataset) []job.Dataset {
+	filled := append([]job.Dataset(nil), datasets...)
+	for i := range filled {
+		if filled[i].BucketStep == 0 && filled[i].BucketStyle == "aitoolkit" {
+			filled[i].BucketStep = patchStep
+		}
+	}
+	return filled
+}
+
+func describe(buckets []dataset.Size) string {
+	names := make([]string, len(buckets))
+	for i, bucket := range buckets {
+		names[i] = bucket.String()
+	}
+	return strings.Join(names, " ")
+}
+
+// shapes lists the largest micro-batch of each bucket.
+func shapes(m *dataset.Manifest, j *job.Job) []engine.Shape {
+	counts := map[dataset.Size]int{}
+	for _, sample := range m.Samples {
+		counts[sample.Bucket] += max(sample.Repeats, 1)
+	}
+	var shapes []engine.Shape
+	for _, bucket := range m.Buckets() {
+		shapes = append(shapes, engine.Shape{Width: bucket.Width, Height: bucket.Height, TextTokens: j.Engine.TextTokens,
+			Batch: min(j.BatchSize, counts[bucket])})
+	}
+	return shapes
+}
+
+// encode returns the token ids of a caption or prompt without padding.
+func (d *data) encode(text string) []int32 {
+	ids, length := d.tokenizer.Encode(tokenize.Clean(text), d.length)
+	return ids[:length]
+}

@@ -1,0 +1,211 @@
+// Package run is the training loop. Run reads from top to bottom in the order in which things happen: data, memory,
+// model, caches, resume, then train to the next boundary, checkpoint, sample, pause, until the end.
+//
+// One goroutine runs it; Control carries requests in and Reporter carries news out.
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/stepd/stepd/sessions/checkpoint"
+	"github.com/stepd/stepd/sessions/dataset"
+	"github.com/stepd/stepd/sessions/engine"
+	"github.com/stepd/stepd/sessions/job"
+)
+
+// Outcome tells why a run ended without an error.
+type Outcome string
+
+// The outcomes.
+const (
+	Completed Outcome = "completed" // at the last step of the job
+	Aborted   Outcome = "aborted"   // on request, for good
+	Stopped   Outcome = "stopped"   // on request, to be continued
+)
+
+// Request is what to run and where it keeps its caches.
+type Request struct {
+	Job *job.Job
+	// CacheDir is shared by all runs.
+	CacheDir string
+	// FS is for tests of failing disks; nil: the operating system's.
+	FS checkpoint.FS
+}
+
+// errEnding ends preparations when an abort or a stop comes; it never leaves the package.
+var errEnding = errors.New("run is ending")
+
+// run is the state of one Run.
+type run struct {
+	job      *job.Job
+	jobJSON  []byte
+	request  Request
+	engine   engine.Engine
+	control  *Control
+	reporter Reporter
+	progress *progress
+
+	folder  *checkpoint.Folder
+	data    *data
+	session engine.Session
+	ready   Ready
+	cursor  *dataset.Cursor
+	stage   stageProgress // changed only between calls of the engine
+
+	step  int64 // applied so far
+	saved int64 // step of the newest checkpoint; the starting step before the first
+}
+
+// Run trains a job until its end, an abort, a stop or an error. When the error leaves the trained state usable, it is in
+// a checkpoint.
+func Run(ctx context.Context, request Request, e engine.Engine, control *Control, reporter Reporter) (Outcome, error) {
+	r := &run{job: request.Job, request: request, engine: e, control: control, reporter: reporter, progress: newProgress(request.Job)}
+	unlock, err := r.openFolder(ctx)
+	if err != nil {
+		return r.outcome(err)
+	}
+	defer unlock()
+	if err := r.prepare(ctx); err != nil {
+		return r.outcome(errors.Join(err, r.close()))
+	}
+	err = r.loop(ctx)
+	if err != nil && !errors.Is(err, errEnding) {
+		r.rescue(ctx, err)
+	}
+	return r.outcome(errors.Join(err, r.close()))
+}
+
+// prepare does everything up to the first step.
+func (r *run) prepare(ctx context.Context) error {
+	ctx, cancel := r.control.onEnd(ctx)
+	defer cancel()
+	if err := r.scan(ctx); err != nil {
+		return err
+	}
+	if err := r.plan(ctx); err != nil {
+		return err
+	}
+	session, err := r.engine.Open(ctx, r.job.Engine, r.sink())
+	if err != nil {
+		return fmt.Errorf("load model %s: %w", r.job.Engine.Model, err)
+	}
+	r.session = session
+	if err := r.fillCaches(ctx); err != nil {
+		return err
+	}
+	if err := r.resume(ctx); err != nil {
+		return err
+	}
+	if r.step == 0 && r.job.Sampling.First && r.job.End() > 0 {
+		return r.sample(ctx)
+	}
+	return nil
+}
+
+// loop serves one boundary per turn.
+func (r *run) loop(ctx context.Context) error {
+	r.cursor = r.data.plan.From(r.step * int64(r.job.Accumulation()))
+	r.control.Allow(r.step)
+	r.reporter.Ready(r.ready)
+	for {
+		requests := r.control.take()
+		switch {
+		case r.step >= r.job.End():
+			return r.complete(ctx)
+		case requests.abort:
+			return errors.Join(errEnding, r.save(ctx, "abort"))
+		case requests.stop:
+			return errors.Join(errEnding, r.save(ctx, "stop"))
+		}
+		if err := r.serve(ctx, requests); err != nil {
+			return err
+		}
+		budget := min(r.control.budget(), r.job.End())
+		if r.step >= budget {
+			if err := r.pause(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := r.train(ctx, budget); err != nil {
+			return err
+		}
+	}
+}
+
+// serve does what was asked for at any step.
+func (r *run) serve(ctx context.Context, requests requests) error {
+	if requests.checkpoint {
+		if err := r.save(ctx, "manual"); err != nil {
+			return err
+		}
+	}
+	if requests.sample {
+		return r.sample(ctx)
+	}
+	return nil
+}
+
+// pause makes the budget's checkpoint and waits for a request or more budget.
+func (r *run) pause(ctx context.Context) error {
+	if err := r.save(ctx, "budget"); err != nil {
+		return err
+	}
+	r.reporter.Paused(r.step)
+	return r.control.wait(ctx, r.step)
+}
+
+// complete makes the final files.
+func (r *run) complete(ctx context.Context) error {
+	if err := r.save(ctx, "final"); err != nil {
+		return err
+	}
+	if r.job.Sampling.Last && r.step > r.ready.Step {
+		return r.sample(ctx)
+	}
+	return nil
+}
+
+// rescue saves the last good state after an error that left it usable.
+func (r *run) rescue(ctx context.Context, cause error) {
+	var failure *engine.Error
+	if !errors.As(cause, &failure) {
+		return
+	}
+	switch failure.Code {
+	case engine.DeviceLost, engine.Internal, engine.State:
+		return
+	}
+	if err := r.save(ctx, "error"); err != nil {
+		r.reporter.Log("checkpoint after the error: " + err.Error())
+	}
+}
+
+func (r *run) outcome(err error) (Outcome, error) {
+	requests := r.control.take()
+	switch {
+	case err == nil:
+		return Completed, nil
+	case !errors.Is(err, errEnding) && !(r.control.ending() && isCancelled(err)):
+		return "", err
+	case requests.abort:
+		return Aborted, nil
+	default:
+		return Stopped, nil
+	}
+}
+
+func (r *run) close() error {
+	if r.session == nil {
+		return nil
+	}
+	return r.session.Close()
+}
+
+// isCancelled tells whether err only says that work was cut short on request.
+func isCancelled(err error) bool {
+	var failure *engine.Error
+	return errors.Is(err, context.Canceled) || errors.As(err, &failure) && failure.Code == engine.Cancelled
+}
