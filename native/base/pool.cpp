@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <exception>
+#include <fstream>
 #include <mutex>
 #include <new>
 #include <string>
@@ -25,10 +27,18 @@ constexpr auto kSpin = std::chrono::microseconds(30);
 constexpr size_t kHugePage = size_t(2) << 20;
 constexpr int kMaxThreads = 1024;
 
+// The processors that a container's quota is worth ("200000 100000": two), or `cores` when there is no quota.
+int within_quota(int cores) {
+    std::ifstream file("/sys/fs/cgroup/cpu.max");
+    double quota = 0, period = 0;
+    if (!(file >> quota >> period) || period <= 0) return cores;  // no file, or "max": no quota
+    return std::clamp(int(std::ceil(quota / period)), 1, cores);
+}
+
 int available_cores() {
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-    return std::max(1, int(std::thread::hardware_concurrency()));
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return std::max(1, int(std::thread::hardware_concurrency()));
+    return within_quota(std::max(1, CPU_COUNT(&set)));
 }
 
 int thread_count(int requested) {

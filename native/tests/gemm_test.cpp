@@ -197,7 +197,7 @@ TEST_P(GemmTest, EveryEpilogue) {
 
 TEST_P(GemmTest, EpiloguesAfterSeveralBlocksAlongK) {
     for (DType t : {DType::f32, DType::bf16})
-        for (int64_t k : {700, 1300})
+        for (int64_t k : {700, 1300, 2500})
             Problem({.m = 75,
                      .n = 101,
                      .k = k,

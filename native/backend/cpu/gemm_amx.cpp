@@ -18,7 +18,8 @@ namespace {
 
 constexpr int64_t kBlockSize = kStepRows * kStepRows;  // floats of a 32x32 block of C, as four 16x16 tiles
 constexpr int64_t kMaxSteps = 18;                      // k steps of a block: a B panel of 36 KiB
-constexpr TileLimits kLimits{256, 576, kStepRows, kStepRows, 0.0};
+constexpr int64_t kSlabBlocks = 3;                     // blocks along k for which the A rows of a ticket fit in L2
+constexpr TileLimits kLimits{256, 576, kStepRows, kStepRows, 8.0};
 
 // Geometry of the packed operands.
 struct Packed {
@@ -33,9 +34,17 @@ struct Packed {
     int64_t block_steps() const { return divide_up(steps, divide_up(steps, kMaxSteps)); }
 };
 
-// Partial sums of a ticket: with several blocks along k, one block of C for each row panel of the current and the next
-// column panel; and two more that receive the tiles, in turn.
-int64_t sum_blocks(const TileGrid& grid) { return 2 * grid.tile_rows / kStepRows + 2; }
+// The columns of C, in panels, whose partial sums a ticket keeps at once: all of them when k has several slabs, else
+// the current and the next panel, because the last block of a panel settles after the next panel has begun.
+int64_t kept_columns(const Packed& packed, const TileGrid& grid) {
+    return packed.steps > kSlabBlocks * packed.block_steps() ? grid.tile_cols / kStepRows : 2;
+}
+
+// Partial sums of the kept columns, and two more blocks that receive the tiles, in turn.
+size_t sum_bytes(const Packed& packed, const TileGrid& grid) {
+    int64_t blocks = kept_columns(packed, grid) * (grid.tile_rows / kStepRows) + 2;
+    return size_t(blocks * kBlockSize) * sizeof(float);
+}
 
 // A block whose tiles were stored and which still has to be added up or finished.
 struct Pending {
@@ -90,38 +99,65 @@ void multiply_block(const Gemm& g, const bf16* a, const bf16* b, int64_t steps, 
     tile_fence();
 }
 
-// The rows of A of a ticket stay in the L2 cache, one B panel at a time in L1.
-void compute_tile(const Gemm& g, const TileGrid& grid, int64_t ticket, const Packed& packed, const bf16* a,
-                  const bf16* b, float* memory) {
-    TileScope tiles;
-    int64_t first_row = ticket % grid.row_tiles * grid.tile_rows, first_col = ticket / grid.row_tiles * grid.tile_cols;
-    int64_t end_row = std::min(g.m, first_row + grid.tile_rows), end_col = std::min(g.n, first_col + grid.tile_cols);
-    int64_t panels = grid.tile_rows / kStepRows;
-    float* fresh[2] = {memory + 2 * panels * kBlockSize, memory + (2 * panels + 1) * kBlockSize};
-    Pending pending;
-    int turn = 0;
-    for (int64_t col = first_col; col < end_col; col += kStepRows) {
-        // Sums alternate between two halves: the last block of a column settles after the next column has begun.
-        float* column_sums = memory + ((col - first_col) / kStepRows % 2) * panels * kBlockSize;
-        for (int64_t step = 0; step < packed.steps; step += packed.block_steps()) {
-            int64_t steps = std::min(packed.block_steps(), packed.steps - step);
-            bool last = step + steps == packed.steps;
-            const bf16* b_panel = b + col / kStepRows * packed.panel_size() + step * kStepSize;
-            for (int64_t row = first_row; row < end_row; row += kStepRows) {
-                float* sums = column_sums + (row - first_row) / kStepRows * kBlockSize;
-                float* to = step == 0 && !last ? sums : fresh[turn ^= 1];
-                multiply_block(g, a + row / kStepRows * packed.panel_size() + step * kStepSize, b_panel, steps, to,
-                               pending);
-                pending.action = last ? Pending::epilogue : step == 0 ? Pending::none : Pending::accumulate;
-                pending.fresh = to;
-                pending.sums = step == 0 ? nullptr : sums;
-                pending.row = row, pending.rows = std::min<int64_t>(kStepRows, end_row - row);
-                pending.col = col, pending.cols = std::min<int64_t>(kStepRows, end_col - col);
-            }
+// One tile of C and the memory to compute it in.
+class TileTask {
+public:
+    TileTask(const Gemm& g, const TileGrid& grid, int64_t ticket, const Packed& packed, const bf16* a, const bf16* b,
+             float* memory)
+        : g_(g),
+          packed_(packed),
+          a_(a),
+          b_(b),
+          first_row_(ticket % grid.row_tiles * grid.tile_rows),
+          end_row_(std::min(g.m, first_row_ + grid.tile_rows)),
+          first_col_(ticket / grid.row_tiles * grid.tile_cols),
+          end_col_(std::min(g.n, first_col_ + grid.tile_cols)),
+          row_panels_(grid.tile_rows / kStepRows),
+          kept_columns_(kept_columns(packed, grid)),
+          fresh_{memory, memory + kBlockSize},
+          sums_(memory + 2 * kBlockSize) {}
+
+    // Slab by slab along k, so that the rows of A stay in the L2 cache; in a slab one B panel at a time stays in L1.
+    void run() {
+        TileScope tiles;
+        int64_t slab = kSlabBlocks * packed_.block_steps();
+        for (int64_t first = 0; first < packed_.steps; first += slab)
+            for (int64_t col = first_col_; col < end_col_; col += kStepRows)
+                for (int64_t step = first; step < std::min(packed_.steps, first + slab); step += packed_.block_steps())
+                    multiply_column(col, step);
+        for (int r = 0; r < kStepRows; r++) settle_row(g_, pending_, r);
+    }
+
+private:
+    // The blocks of one column panel over one block along k.
+    void multiply_column(int64_t col, int64_t step) {
+        int64_t steps = std::min(packed_.block_steps(), packed_.steps - step);
+        bool first = step == 0, last = step + steps == packed_.steps;
+        const bf16* b = b_ + col / kStepRows * packed_.panel_size() + step * kStepSize;
+        int64_t kept = (col - first_col_) / kStepRows % kept_columns_ * row_panels_;
+        for (int64_t row = first_row_; row < end_row_; row += kStepRows) {
+            float* sums = sums_ + (kept + (row - first_row_) / kStepRows) * kBlockSize;
+            float* to = first && !last ? sums : fresh_[turn_ ^= 1];
+            const bf16* a = a_ + row / kStepRows * packed_.panel_size() + step * kStepSize;
+            multiply_block(g_, a, b, steps, to, pending_);
+            pending_.action = last ? Pending::epilogue : first ? Pending::none : Pending::accumulate;
+            pending_.fresh = to;
+            pending_.sums = first ? nullptr : sums;
+            pending_.row = row, pending_.rows = std::min<int64_t>(kStepRows, end_row_ - row);
+            pending_.col = col, pending_.cols = std::min<int64_t>(kStepRows, end_col_ - col);
         }
     }
-    for (int r = 0; r < kStepRows; r++) settle_row(g, pending, r);
-}
+
+    const Gemm& g_;
+    const Packed& packed_;
+    const bf16 *a_, *b_;  // packed
+    int64_t first_row_, end_row_, first_col_, end_col_;
+    int64_t row_panels_, kept_columns_;
+    float* fresh_[2];
+    float* sums_;
+    int turn_ = 0;
+    Pending pending_;
+};
 
 void pack_panel(const Matrix& m, bool by_row, bool pairs, int64_t row, int64_t rows, int64_t depth, bf16* dst) {
     auto* src = static_cast<const bf16*>(m.data) + row * (by_row ? m.ld : 1);
@@ -133,17 +169,17 @@ void pack_panel(const Matrix& m, bool by_row, bool pairs, int64_t row, int64_t r
 bool amx_applies(const Gemm& g) { return g.a.dtype == DType::bf16 && g.b.dtype == DType::bf16; }
 
 size_t amx_scratch_bytes(const Gemm& g, int threads) {
-    TileGrid grid = choose_grid(g, threads, kLimits);
-    return Packed(g).bytes() + size_t(sum_blocks(grid) * kBlockSize) * sizeof(float);
+    Packed packed(g);
+    return packed.bytes() + sum_bytes(packed, choose_grid(g, threads, kLimits));
 }
 
 void gemm_amx(const Gemm& g, Pool& pool, size_t reserved) {
     Packed packed(g);
     TileGrid grid = choose_grid(g, pool.threads(), kLimits);
-    size_t sum_bytes = size_t(sum_blocks(grid) * kBlockSize) * sizeof(float);
+    size_t own = sum_bytes(packed, grid);
     // Thread 0 keeps, after what its caller reserved, the packed operands of all threads and then its own sums.
     size_t shared = reserved + packed.bytes();
-    auto* a = reinterpret_cast<bf16*>(static_cast<char*>(pool.scratch(0, shared + sum_bytes)) + reserved);
+    auto* a = reinterpret_cast<bf16*>(static_cast<char*>(pool.scratch(0, shared + own)) + reserved);
     bf16* b = a + packed.row_panels * packed.panel_size();
     pool.run(packed.row_panels + packed.col_panels, [&](int64_t p, int) {
         if (p < packed.row_panels)
@@ -154,8 +190,8 @@ void gemm_amx(const Gemm& g, Pool& pool, size_t reserved) {
     });
     pool.run(grid.tickets(), [&](int64_t ticket, int thread) {
         size_t skip = thread == 0 ? shared : 0;
-        char* memory = static_cast<char*>(pool.scratch(thread, skip + sum_bytes)) + skip;
-        compute_tile(g, grid, ticket, packed, a, b, reinterpret_cast<float*>(memory));
+        char* memory = static_cast<char*>(pool.scratch(thread, skip + own)) + skip;
+        TileTask(g, grid, ticket, packed, a, b, reinterpret_cast<float*>(memory)).run();
     });
 }
 

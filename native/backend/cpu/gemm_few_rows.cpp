@@ -13,7 +13,7 @@ constexpr int64_t kMaxChunk = 512;        // columns of C in one ticket: m x 512
 
 int64_t chunk_of(const Gemm& g, int threads) {
     int64_t by_work = divide_up(kTicketWork, g.k * (1 + g.m / 4));
-    int64_t by_threads = divide_up(g.n, 8 * int64_t(threads));
+    int64_t by_threads = divide_up(g.n, 4 * int64_t(threads));
     return std::clamp(round_up(std::max(by_work, by_threads), W), int64_t(W), kMaxChunk);
 }
 
@@ -73,25 +73,41 @@ void dot_chunk(const Gemm& g, const float* a, int64_t col, int64_t cols, float* 
     for (; j < cols; j++) group(std::integral_constant<int, 1>());
 }
 
-// sums[i][0..cols) += sum over R rows k of B of A(i,k) B(k, ..).
-template <int R, class T>
+// sums[i][0..cols) += sum over C rows k of B of A(i,k) B(k, ..), for R rows i of A.
+template <int R, int C, class T>
+void add_scaled_rows(const float* a, int64_t lda, const T* b, int64_t ldb, int64_t cols, float* sums) {
+    Vec scale[R][C];
+    for (int i = 0; i < R; i++)
+        for (int k = 0; k < C; k++) scale[i][k] = set1(a[i * lda + k]);
+    auto step = [&](int64_t j, auto fetch_b) {
+        Vec bv[C];
+        for (int k = 0; k < C; k++) bv[k] = fetch_b(b + k * ldb + j);
+        for (int i = 0; i < R; i++) {
+            Vec v = load(sums + i * kMaxChunk + j);
+            for (int k = 0; k < C; k++) v = fma(scale[i][k], bv[k], v);
+            store(sums + i * kMaxChunk + j, v);
+        }
+    };
+    int64_t j = 0;
+    for (; j + W <= cols; j += W) step(j, [](const T* p) { return load(p); });
+    if (int rest = int(cols - j)) step(j, [&](const T* p) { return load_part(p, rest); });
+}
+
+template <int C, class T>
 void add_scaled_rows(const Gemm& g, const float* a, const T* b, int64_t cols, float* sums) {
-    for (int64_t i = 0; i < g.m; i++) {
-        Vec scale[R];
-        for (int r = 0; r < R; r++) scale[r] = set1(a[i * g.k + r]);
-        float* to = sums + i * kMaxChunk;
-        int64_t j = 0;
-        for (; j + W <= cols; j += W) {
-            Vec v = load(to + j);
-            for (int r = 0; r < R; r++) v = fma(scale[r], load(b + r * g.b.ld + j), v);
-            store(to + j, v);
+    for (int64_t i = 0; i < g.m; i += kGroup, a += kGroup * g.k, sums += kGroup * kMaxChunk) switch (g.m - i) {
+            case 1:
+                add_scaled_rows<1, C>(a, g.k, b, g.b.ld, cols, sums);
+                break;
+            case 2:
+                add_scaled_rows<2, C>(a, g.k, b, g.b.ld, cols, sums);
+                break;
+            case 3:
+                add_scaled_rows<3, C>(a, g.k, b, g.b.ld, cols, sums);
+                break;
+            default:
+                add_scaled_rows<4, C>(a, g.k, b, g.b.ld, cols, sums);
         }
-        if (int rest = int(cols - j)) {
-            Vec v = load(to + j);
-            for (int r = 0; r < R; r++) v = fma(scale[r], load_part(b + r * g.b.ld + j, rest), v);
-            store(to + j, v);
-        }
-    }
 }
 
 // B stored [k,n]: the same sums by whole rows of B.
