@@ -30,6 +30,14 @@ public:
     // The adapter that nn::linear applies to each module it names; null for none. Not owned.
     const Adapter* adapter = nullptr;
 
+    // Told the output of every module that model code names, for tests and profiles; may be empty.
+    std::function<void(const std::string& module, ValueId output)> observe;
+    // Reports v as the output of `module`; returns v.
+    ValueId observed(const std::string& module, ValueId v) {
+        if (observe) observe(module, v);
+        return v;
+    }
+
     ValueId input(const std::string& name, Shape shape, DType dtype);
     ValueId output(const std::string& name, ValueId v);  // marks v as an output; returns v
     // The stored weight. The same name returns the same value; a different shape is Code::internal.

@@ -71,6 +71,7 @@ ValueId T5::record(Builder& b, ValueId ids, ValueId key_bias) const {
     ValueId positions = b.op("t5_position_bias", {b.parameter(first, {buckets_, heads_})},
                              {{"length", double(b.shape(ids)[1])}, {"max_distance", double(max_distance_)}});
     for (int64_t i = 0; i < layers_; ++i) {
+        b.observed(detail::concat("hidden.", i), x);  // as transformers numbers hidden states
         std::string path = detail::concat("encoder.block.", i, ".layer.");
         ValueId normed = norm(b, path + "0.layer_norm", x);
         x = b.add(x, self_attention(b, path + "0.SelfAttention", normed, key_bias, positions));

@@ -13,7 +13,7 @@ ValueId attention(Builder& b, const std::string& path, ValueId queries, ValueId 
     ValueId k = linear(b, path + ".to_k", context, inner, options.bias);
     ValueId v = linear(b, path + ".to_v", context, inner, options.bias);
     ValueId o = b.attention(q, k, v, options.heads, 1 / std::sqrt(double(options.head_dim)), options.key_bias);
-    return linear(b, path + ".to_out.0", o, out);
+    return b.observed(path, linear(b, path + ".to_out.0", o, out));
 }
 
 }  // namespace stepd::nn
