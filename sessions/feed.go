@@ -1,17 +1,118 @@
 package sessions
 
-import "context"
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+
+	"github.com/stepd/stepd/sessions/store"
+)
+
+// feedPage is the largest number of events that Next returns.
+const feedPage = 256
 
 // Feed reads events in order at the reader's own pace: a slow reader delays nobody and misses nothing.
-type Feed struct{}
+type Feed struct {
+	after int64
+	// pending returns the position of the newest event, a channel that is closed when there may be a newer one, and
+	// whether there never will be.
+	pending func() (newest int64, changed <-chan struct{}, ended bool)
+	read    func(ctx context.Context, after int64, limit int) ([]Event, error)
+	// position of an event in this feed.
+	position func(Event) int64
+}
 
 // Next waits for at least one event and returns those that are there, at most a few hundred. It returns io.EOF when the
 // session is deleted or the manager closed and everything has been read, and the error of ctx when that ends.
-func (f *Feed) Next(ctx context.Context) ([]Event, error) { return nil, nil }
+func (f *Feed) Next(ctx context.Context) ([]Event, error) {
+	for {
+		newest, changed, ended := f.pending()
+		if newest > f.after && !ended {
+			events, err := f.read(ctx, f.after, feedPage)
+			if err != nil && ctx.Err() == nil && errors.Is(err, ErrClosed) {
+				return nil, io.EOF
+			}
+			if err != nil {
+				return nil, err
+			}
+			if len(events) > 0 {
+				f.after = f.position(events[len(events)-1])
+				return events, nil
+			}
+			// What there was belonged to sessions that were deleted meanwhile.
+			f.after = newest
+			continue
+		}
+		if ended {
+			return nil, io.EOF
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
 
-// LogReader reads log lines at the reader's own pace. A reader that falls more than 2000 lines behind misses the oldest.
-type LogReader struct{}
+// Events returns up to limit events with an index above after, without waiting.
+func (s *Session) Events(ctx context.Context, after int64, limit int) ([]Event, error) {
+	rows, err := s.manager.store.Events(ctx, s.key, after, limit)
+	return s.manager.events(rows, err)
+}
 
-// Next waits for at least one line. It returns io.EOF when the session is finished or deleted and everything has been
-// read, and the error of ctx when that ends.
-func (r *LogReader) Next(ctx context.Context) ([]string, error) { return nil, nil }
+// Subscribe returns a reader of the session's events with an index above after.
+func (s *Session) Subscribe(after int64) *Feed {
+	return &Feed{after: after, read: s.Events, position: func(e Event) int64 { return e.Index },
+		pending: func() (int64, <-chan struct{}, bool) {
+			view := s.view()
+			return view.snapshot.LastEvent, view.changed, view.gone
+		}}
+}
+
+// Subscribe returns a reader of the events of all sessions with a Seq above after.
+func (m *Manager) Subscribe(after int64) *Feed {
+	read := func(ctx context.Context, after int64, limit int) ([]Event, error) {
+		rows, err := m.store.AllEvents(ctx, after, limit)
+		return m.events(rows, err)
+	}
+	return &Feed{after: after, read: read, position: func(e Event) int64 { return e.Seq }, pending: m.newest}
+}
+
+// newest is the newest Seq.
+func (m *Manager) newest() (int64, <-chan struct{}, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lastSeq, m.changed, m.closed
+}
+
+// committed tells readers of all sessions that there is news.
+func (m *Manager) committed(events []store.Event) {
+	if len(events) == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lastSeq = max(m.lastSeq, events[len(events)-1].Seq)
+	m.notifyLocked()
+}
+
+func (m *Manager) notifyLocked() {
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+// events turns rows into events. A store that was closed during the read is ErrClosed.
+func (m *Manager) events(rows []store.Event, err error) ([]Event, error) {
+	if err != nil {
+		if _, _, closed := m.newest(); closed {
+			return nil, ErrClosed
+		}
+		return nil, err
+	}
+	events := make([]Event, len(rows))
+	for i, row := range rows {
+		events[i] = Event{Seq: row.Seq, Session: row.ID, Index: row.Index, Time: row.Time, Kind: Kind(row.Kind), Data: json.RawMessage(row.Data)}
+	}
+	return events, nil
+}

@@ -2,20 +2,35 @@ package sessions
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
+	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/store"
+	"github.com/stepd/stepd/sessions/worker"
 )
 
 // Options configure a Manager.
 type Options struct {
 	// DataDir holds stepd.db and the caches.
 	DataDir string
+	// Launcher starts workers: worker.Command for child processes, worker.Local to run in this process.
+	Launcher worker.Launcher
 	// Logger receives what operators should know; nil: nothing.
 	Logger *zap.Logger
-	// Memory is the number of bytes that all sessions on the CPU may use together; 0: what is available at start.
+	// Memory is the number of bytes that all sessions on the CPU may use together; 0: what the engine says is available
+	// while no session runs.
 	Memory int64
 	// AbortGrace is how long an aborted worker may take to finish its step and checkpoint; then it gets SIGTERM, and
 	// KillGrace later SIGKILL. Zero: 2 minutes and 10 seconds.
@@ -37,31 +52,267 @@ type CreateRequest struct {
 }
 
 // Manager owns all sessions of a data folder.
-type Manager struct{}
+type Manager struct {
+	options Options
+	store   *store.Store
+	memory  memoryPool
+	unlock  func()         // of the data folder
+	actors  sync.WaitGroup // of all sessions
 
-// Open reads the data folder, brings sessions that were alive when the last server ended back as Interrupted, and
-// returns. Sessions whose old worker is still finishing its step appear as Initializing until it is done.
-func Open(ctx context.Context, options Options) (*Manager, error) { return nil, ErrClosed }
+	mu       sync.Mutex
+	sessions []*Session        // live, in the order of creation
+	leaving  map[*Session]bool // deleted, with a worker that is still ending
+	reserved map[string]string // run folders by id, while they are created
+	lastSeq  int64
+	closed   bool
+	changed  chan struct{} // closed, and replaced, by news
+}
 
 // Create makes a session and returns when it is durable, before its worker is ready. Errors: *job.Invalid, ErrExists,
 // ErrBadID, ErrBadGrant, ErrRunFolderBusy, ErrClosed.
 func (m *Manager) Create(ctx context.Context, request CreateRequest) (*Session, error) {
-	return nil, ErrClosed
+	if request.ID == "" {
+		request.ID = strings.ReplaceAll(uuid.NewString(), "-", "")
+	}
+	switch {
+	case !validID(request.ID):
+		return nil, fmt.Errorf("%w: use 1 to 256 printable characters", ErrBadID)
+	case request.Grant < 0:
+		return nil, fmt.Errorf("%w, not %d", ErrBadGrant, request.Grant)
+	}
+	if err := request.Job.Check(); err != nil {
+		return nil, err
+	}
+	copied, err := request.Job.Clone()
+	if err != nil {
+		return nil, err
+	}
+	if copied.Output, err = filepath.Abs(copied.Output); err != nil {
+		return nil, fmt.Errorf("output folder: %w", err)
+	}
+	if err := m.reserve(request.ID, copied.RunDir()); err != nil {
+		return nil, err
+	}
+	defer m.unreserve(request.ID)
+	s, err := m.create(ctx, request, copied)
+	if err != nil {
+		return nil, err
+	}
+	return s, m.add(s)
+}
+
+// validID keeps ids printable; they are compared byte by byte and never become paths.
+func validID(id string) bool {
+	return id != "" && len(id) <= 256 && utf8.ValidString(id) && !strings.ContainsFunc(id, unicode.IsControl)
+}
+
+// reserve claims id and run folder while the session is created.
+func (m *Manager) reserve(id, runDir string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return ErrClosed
+	}
+	if _, busy := m.reserved[id]; busy || m.findLocked(id) != nil {
+		return fmt.Errorf("session %q: %w", id, ErrExists)
+	}
+	for other, dir := range m.reserved {
+		if dir == runDir {
+			return busyFolder(runDir, other)
+		}
+	}
+	for _, s := range m.sessions {
+		if s.job.RunDir() == runDir && !s.Snapshot().Finished() {
+			return busyFolder(runDir, s.id)
+		}
+	}
+	m.reserved[id] = runDir
+	return nil
+}
+
+func busyFolder(dir, id string) error {
+	return fmt.Errorf("%w: session %q writes to %s; abort or delete it, or choose another name", ErrRunFolderBusy, id, dir)
+}
+
+func (m *Manager) unreserve(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.reserved, id)
+}
+
+// create writes the session's rows.
+func (m *Manager) create(ctx context.Context, request CreateRequest, j *job.Job) (*Session, error) {
+	now := m.now()
+	key := strings.ReplaceAll(uuid.NewString(), "-", "")
+	fixed := static{Job: j, Labels: request.Labels}
+	fixedJSON, err := json.Marshal(fixed)
+	if err != nil {
+		return nil, fmt.Errorf("write job as JSON: %w", err)
+	}
+	s, err := newSession(m, key, fixed, Snapshot{ID: request.ID, Name: j.Name, MaxSteps: j.MaxSteps, Steps: j.Steps, End: j.End(),
+		RunDir: j.RunDir(), Created: now, Updated: now}, nil)
+	if err != nil {
+		return nil, err
+	}
+	a := s.actor
+	a.emit(KindCreated, CreatedEvent{Name: j.Name, RunDir: j.RunDir(), Steps: j.Steps, MaxSteps: j.MaxSteps})
+	a.state.State = Initializing
+	a.emit(KindState, StateEvent{To: Initializing, Reason: "created"})
+	for _, warning := range j.Warnings {
+		a.warn(warning)
+	}
+	if request.Grant > 0 {
+		a.grant(GrantRequest{Steps: request.Grant})
+	}
+	a.startWorker()
+	record, err := json.Marshal(a.state)
+	if err != nil {
+		return nil, fmt.Errorf("write session as JSON: %w", err)
+	}
+	a.change.update.Session = key
+	events, err := m.store.Create(ctx, store.Session{Key: key, ID: request.ID, Created: now, RunDir: j.RunDir(), Static: fixedJSON, Record: record}, a.change.update)
+	if err != nil {
+		s.log.close(true)
+		return nil, err
+	}
+	m.committed(events)
+	// What is left of the change, starting the worker, follows when the actor runs.
+	a.change.update, a.change.dirty = store.Update{}, false
+	s.publish(a.state, append([]store.Grant(nil), a.grants...))
+	return s, nil
+}
+
+// add makes a session visible and lets it run.
+func (m *Manager) add(s *Session) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return ErrClosed
+	}
+	m.sessions = append(m.sessions, s)
+	m.actors.Go(func() {
+		s.actor.commit()
+		s.actor.loop()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.leaving, s)
+	})
+	return nil
 }
 
 // Session returns the live session with this id, or an error that is ErrNotFound.
-func (m *Manager) Session(id string) (*Session, error) { return nil, notFound(id) }
+func (m *Manager) Session(id string) (*Session, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s := m.findLocked(id); s != nil {
+		return s, nil
+	}
+	return nil, notFound(id)
+}
+
+func (m *Manager) findLocked(id string) *Session {
+	for _, s := range m.sessions {
+		if s.id == id {
+			return s
+		}
+	}
+	return nil
+}
 
 // Sessions returns all live sessions in the order of their creation.
-func (m *Manager) Sessions() []*Session { return nil }
+func (m *Manager) Sessions() []*Session {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]*Session{}, m.sessions...)
+}
 
 // Delete forgets a session at once, so that its id can be used again, aborts it when it is alive, and waits for its
 // worker until ctx ends. Files stay. A context that ends is not an error: the abort goes on.
-func (m *Manager) Delete(ctx context.Context, id string) error { return notFound(id) }
+func (m *Manager) Delete(ctx context.Context, id string) error {
+	s, err := m.Session(id)
+	if err != nil {
+		return err
+	}
+	// From here on the deletion happens whatever becomes of the request.
+	if err := m.store.MarkDeleted(context.WithoutCancel(ctx), s.key); err != nil {
+		return err
+	}
+	if !m.remove(s) {
+		return notFound(id)
+	}
+	s.leave()
+	s.log.end()
+	go s.actor.post(s.actor.delete)
+	select {
+	case <-s.actor.done:
+	case <-ctx.Done():
+	}
+	return nil
+}
 
-// Subscribe returns a reader of the events of all sessions with a Seq above after.
-func (m *Manager) Subscribe(after int64) *Feed { return nil }
+// remove tells whether the session was still there.
+func (m *Manager) remove(s *Session) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, other := range m.sessions {
+		if other == s {
+			m.sessions = append(m.sessions[:i:i], m.sessions[i+1:]...)
+			m.leaving[s] = true
+			return true
+		}
+	}
+	return false
+}
 
 // Close stops every worker at the end of its step, with a checkpoint, and closes the store. Sessions that were alive
 // are Interrupted when the data folder is opened again. When ctx ends, workers are killed.
-func (m *Manager) Close(ctx context.Context) error { return nil }
+func (m *Manager) Close(ctx context.Context) error {
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return nil
+	}
+	m.closed = true
+	m.notifyLocked()
+	sessions := append([]*Session{}, m.sessions...)
+	for s := range m.leaving {
+		sessions = append(sessions, s)
+	}
+	m.mu.Unlock()
+	for _, s := range sessions {
+		s.actor.post(s.actor.stop)
+	}
+	ended := make(chan struct{})
+	go func() {
+		m.actors.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		for _, s := range sessions {
+			s.actor.post(s.actor.kill)
+		}
+		<-ended
+	}
+	err := m.store.Close()
+	m.unlock()
+	return err
+}
+
+func (m *Manager) logPath(key string) string {
+	return filepath.Join(m.options.DataDir, "logs", key+".log")
+}
+
+func (m *Manager) cacheDir() string { return filepath.Join(m.options.DataDir, "cache") }
+
+// prepareDataDir makes the data folder this manager's own.
+func prepareDataDir(dir string) error {
+	if dir == "" {
+		return errors.New("data folder is not set")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("create data folder: %w", err)
+	}
+	return nil
+}

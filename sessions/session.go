@@ -2,33 +2,104 @@ package sessions
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"time"
 
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/store"
 )
 
 // Session is one training. All methods may be called from any goroutine.
-type Session struct{}
+type Session struct {
+	manager *Manager
+	key     string // unique for ever; names the log file
+	id      string
+	job     *job.Job
+	labels  map[string]string
+	log     *logBuffer
+	actor   *actor
+
+	mu   sync.Mutex
+	last view
+}
+
+// view is what other goroutines see. Its slices are never changed, only replaced.
+type view struct {
+	snapshot Snapshot
+	grants   []store.Grant
+	gone     bool          // deleted, or the manager is closed
+	changed  chan struct{} // closed when there is a newer view
+}
+
+func (s *Session) view() view {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
+func (s *Session) publish(snapshot Snapshot, grants []store.Grant) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.last.changed)
+	s.last = view{snapshot: snapshot, grants: grants, gone: s.last.gone, changed: make(chan struct{})}
+}
+
+// leave ends every wait on the session.
+func (s *Session) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.last.gone {
+		close(s.last.changed)
+		s.last.gone, s.last.changed = true, make(chan struct{})
+	}
+}
 
 // ID is the label chosen at creation.
-func (s *Session) ID() string { return "" }
+func (s *Session) ID() string { return s.id }
 
 // Job is what the session trains; do not change it.
-func (s *Session) Job() *job.Job { return nil }
+func (s *Session) Job() *job.Job { return s.job }
 
 // Labels are those of the CreateRequest; do not change them.
-func (s *Session) Labels() map[string]string { return nil }
+func (s *Session) Labels() map[string]string { return s.labels }
 
 // Snapshot never waits.
-func (s *Session) Snapshot() Snapshot { return Snapshot{} }
+func (s *Session) Snapshot() Snapshot { return s.view().snapshot }
 
 // Wait returns the first snapshot for which done is true, or the latest one and the error of ctx. A deleted session
 // ends the wait with ErrNotFound.
 func (s *Session) Wait(ctx context.Context, done func(Snapshot) bool) (Snapshot, error) {
-	return Snapshot{}, nil
+	for {
+		view := s.view()
+		switch {
+		case done(view.snapshot):
+			return view.snapshot, nil
+		case view.gone:
+			return view.snapshot, s.goneError()
+		}
+		select {
+		case <-view.changed:
+		case <-ctx.Done():
+			return view.snapshot, ctx.Err()
+		}
+	}
 }
 
 // WaitReady waits until the session is no longer Initializing.
-func (s *Session) WaitReady(ctx context.Context) (Snapshot, error) { return Snapshot{}, nil }
+func (s *Session) WaitReady(ctx context.Context) (Snapshot, error) {
+	return s.Wait(ctx, func(snapshot Snapshot) bool { return snapshot.State != Initializing })
+}
+
+func (s *Session) goneError() error {
+	if _, _, closed := s.manager.newest(); closed {
+		return ErrClosed
+	}
+	return notFound(s.id)
+}
 
 // GrantRequest asks for more steps.
 type GrantRequest struct {
@@ -46,7 +117,7 @@ type Grant struct {
 	AlreadyFinished bool
 	// Repeated: the key was used before.
 	Repeated bool
-	// number of the grant within the session
+	// number of the grant within the session; 0: nothing was granted
 	number int64
 }
 
@@ -67,36 +138,136 @@ type GrantResult struct {
 // Grant adds steps to the budget and returns when that is durable. An Interrupted session starts again from its last
 // checkpoint. Errors: ErrBadGrant, ErrClosed, ErrNotFound (deleted).
 func (s *Session) Grant(ctx context.Context, request GrantRequest) (Grant, error) {
-	return Grant{}, nil
+	if request.Steps <= 0 || request.Steps > math.MaxInt64/4 {
+		return Grant{}, fmt.Errorf("%w, not %d", ErrBadGrant, request.Steps)
+	}
+	var grant Grant
+	err := s.actor.do(ctx, func() error {
+		grant = s.actor.grant(request)
+		return nil
+	})
+	return grant, err
 }
 
 // WaitGrant waits until the grant is used up, the session stops, or ctx ends (TimedOut, no error).
-func (s *Session) WaitGrant(ctx context.Context, grant Grant) GrantResult { return GrantResult{} }
+func (s *Session) WaitGrant(ctx context.Context, grant Grant) GrantResult {
+	for {
+		view := s.view()
+		result := GrantResult{Snapshot: view.snapshot, Finished: view.snapshot.Finished()}
+		if grant.number == 0 {
+			return result
+		}
+		switch view.grants[grant.number-1].Outcome {
+		case store.Consumed:
+			result.Consumed = true
+			return result
+		case store.Stopped:
+			result.Stopped = true
+			return result
+		}
+		if view.gone || view.snapshot.State == Aborting {
+			result.Stopped = true
+			return result
+		}
+		select {
+		case <-view.changed:
+		case <-ctx.Done():
+			result.TimedOut = true
+			return result
+		}
+	}
+}
 
 // Abort asks the session to stop at the end of its step, with a checkpoint, and returns when the request is durable.
 // It ends in a terminal state within the graces of Options whatever the worker does. Repeating it changes nothing.
-func (s *Session) Abort(ctx context.Context) error { return nil }
+func (s *Session) Abort(ctx context.Context) error {
+	return s.actor.do(ctx, func() error {
+		s.actor.abort()
+		return nil
+	})
+}
 
 // RequestCheckpoint asks for a checkpoint at the end of the current step; an event of KindCheckpoint follows. When the
 // newest checkpoint is of the current step already, nothing more is written. Errors: ErrFinished, ErrNotRunning.
-func (s *Session) RequestCheckpoint(ctx context.Context) error { return nil }
-
-// RequestSample asks for the job's validation pictures at the end of the current step. Errors: ErrFinished, ErrNotRunning.
-func (s *Session) RequestSample(ctx context.Context) error { return nil }
-
-// Checkpoints lists the durable checkpoints, oldest first.
-func (s *Session) Checkpoints(ctx context.Context) ([]Checkpoint, error) { return nil, nil }
-
-// Events returns up to limit events with an index above after, without waiting.
-func (s *Session) Events(ctx context.Context, after int64, limit int) ([]Event, error) {
-	return nil, nil
+func (s *Session) RequestCheckpoint(ctx context.Context) error {
+	return s.actor.do(ctx, s.actor.makeCheckpoint)
 }
 
-// Subscribe returns a reader of the session's events with an index above after.
-func (s *Session) Subscribe(after int64) *Feed { return nil }
+// RequestSample asks for the job's validation pictures at the end of the current step. Errors: ErrFinished, ErrNotRunning.
+func (s *Session) RequestSample(ctx context.Context) error {
+	return s.actor.do(ctx, s.actor.makeSample)
+}
+
+// Checkpoints lists the durable checkpoints, oldest first.
+func (s *Session) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
+	rows, err := s.manager.store.Checkpoints(ctx, s.key)
+	if err != nil {
+		return nil, err
+	}
+	checkpoints := make([]Checkpoint, len(rows))
+	for i, row := range rows {
+		if err := json.Unmarshal(row.Data, &checkpoints[i]); err != nil {
+			return nil, fmt.Errorf("read stored checkpoint: %w", err)
+		}
+	}
+	return checkpoints, nil
+}
 
 // Logs returns the newest limit lines of the log (0: all that are kept, 2000).
-func (s *Session) Logs(limit int) []string { return nil }
+func (s *Session) Logs(limit int) []string { return s.log.tail(limit) }
 
 // StreamLogs returns a reader that gets the kept lines and then new ones as they come.
-func (s *Session) StreamLogs() *LogReader { return nil }
+func (s *Session) StreamLogs() *LogReader { return &LogReader{log: s.log} }
+
+// static is what never changes after creation, as it is stored.
+type static struct {
+	Job    *job.Job          `json:"job"`
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// newSession makes a session around a snapshot that is stored, or about to be.
+func newSession(m *Manager, key string, fixed static, snapshot Snapshot, grants []store.Grant) (*Session, error) {
+	s := &Session{manager: m, key: key, id: snapshot.ID, job: fixed.Job, labels: fixed.Labels}
+	s.last = view{snapshot: snapshot, grants: grants, changed: make(chan struct{})}
+	var err error
+	if s.log, err = openLog(m.logPath(key)); err != nil {
+		return nil, err
+	}
+	if snapshot.Finished() {
+		s.log.end()
+	}
+	s.actor = newActor(s, snapshot, grants)
+	return s, nil
+}
+
+// do runs f in the goroutine that owns the session and returns when the changes that f made are durable.
+func (a *actor) do(ctx context.Context, f func() error) error {
+	result := make(chan error, 1)
+	command := func() {
+		err := f()
+		a.afterCommit(func(commitErr error) { result <- errors.Join(err, commitErr) })
+	}
+	select {
+	case a.inbox <- command:
+	case <-a.done:
+		return a.session.goneError()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// post runs f in the goroutine that owns the session, unless that has ended.
+func (a *actor) post(f func()) {
+	select {
+	case a.inbox <- f:
+	case <-a.done:
+	}
+}
+
+func (m *Manager) now() time.Time { return m.options.Now().UTC() }

@@ -89,3 +89,12 @@ func query[T any](ctx context.Context, db *sql.DB, what string, scan func(*sql.R
 	}
 	return list, nil
 }
+
+// LastSeq is the newest Seq of all events, 0 before the first.
+func (s *Store) LastSeq(ctx context.Context) (int64, error) {
+	var seq int64
+	if err := s.readers.QueryRowContext(ctx, "SELECT coalesce(max(seq), 0) FROM events").Scan(&seq); err != nil {
+		return 0, fmt.Errorf("read newest event: %w", err)
+	}
+	return seq, nil
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 )
 
 // Launcher starts workers.
@@ -52,7 +53,9 @@ func Start(launcher Launcher, start Task, output func(line string)) (*Worker, er
 	}
 	messages := make(chan Message, 256)
 	w := &Worker{Messages: messages, process: process}
-	if err := w.handshake(start); err != nil {
+	timeout := time.AfterFunc(handshakeTimeout, process.Kill)
+	err = w.handshake(start)
+	if timeout.Stop(); err != nil {
 		process.Kill()
 		_ = process.Close()
 		if exit := process.Wait(); exit.Problem != "" {
@@ -63,6 +66,9 @@ func Start(launcher Launcher, start Task, output func(line string)) (*Worker, er
 	go w.read(messages)
 	return w, nil
 }
+
+// handshakeTimeout is generous: the first start of a large program on a cold disk takes seconds.
+const handshakeTimeout = time.Minute
 
 func (w *Worker) handshake(start Task) error {
 	first, err := ReadMessage(w.process)

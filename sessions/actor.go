@@ -1,0 +1,248 @@
+package sessions
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/stepd/stepd/sessions/run"
+	"github.com/stepd/stepd/sessions/store"
+	"github.com/stepd/stepd/sessions/worker"
+)
+
+// actor owns the state of a session. Everything below is used by its goroutine only, but inbox and done.
+type actor struct {
+	session *Session
+	inbox   chan func()   // commands; unbuffered, so that what is accepted is run
+	done    chan struct{} // closed when the goroutine has ended
+
+	state  Snapshot
+	grants []store.Grant
+	change change
+
+	worker    *worker.Worker
+	starting  bool // a worker is being started
+	ready     *run.Ready
+	endWork   context.CancelFunc // ends waits on behalf of the worker
+	release   func()             // gives its memory back
+	deadline  *time.Timer        // of the abort ladder
+	killing   bool               // the next deadline kills
+	stopping  bool               // the manager closes
+	deleting  bool
+	outcome   run.Outcome
+	lastStage time.Time
+}
+
+// change is what the next commit makes durable.
+type change struct {
+	update store.Update
+	dirty  bool
+	after  []func(err error)
+}
+
+func newActor(s *Session, state Snapshot, grants []store.Grant) *actor {
+	deadline := time.NewTimer(time.Hour)
+	deadline.Stop()
+	return &actor{session: s, inbox: make(chan func()), done: make(chan struct{}), state: state, grants: grants, deadline: deadline}
+}
+
+// batch bounds how many messages of a worker share one commit.
+const batch = 256
+
+// loop serves commands and messages until the session is deleted or the manager closes, and no worker is left.
+func (a *actor) loop() {
+	defer close(a.done)
+	for !a.finished() {
+		var messages <-chan worker.Message
+		if a.worker != nil {
+			messages = a.worker.Messages
+		}
+		select {
+		case command := <-a.inbox:
+			command()
+		case m, alive := <-messages:
+			a.handleAll(m, alive, messages)
+		case <-a.deadline.C:
+			a.escalate()
+		}
+		a.commit()
+	}
+	a.session.leave()
+	a.session.log.close(a.deleting)
+	if a.deleting {
+		if err := a.session.manager.store.Purge(context.Background(), a.session.key); err != nil {
+			a.logger().Warn("purge deleted session", zap.Error(err))
+		}
+	}
+}
+
+func (a *actor) finished() bool {
+	return (a.stopping || a.deleting && a.state.State.Terminal()) && a.worker == nil && !a.starting
+}
+
+// handleAll takes what is there already along, so that fast steps share commits.
+func (a *actor) handleAll(m worker.Message, alive bool, messages <-chan worker.Message) {
+	for i := 0; ; i++ {
+		if !alive {
+			a.workerEnded()
+			return
+		}
+		a.handle(m)
+		if i == batch {
+			return
+		}
+		select {
+		case m, alive = <-messages:
+		default:
+			return
+		}
+	}
+}
+
+// emit adds an event to the next commit.
+func (a *actor) emit(kind Kind, data any) {
+	text, err := json.Marshal(data)
+	if err != nil {
+		// Only a value that JSON cannot express, such as a loss that is not finite, gets here.
+		text, _ = json.Marshal(MessageEvent{Message: fmt.Sprintf("%s event cannot be written: %v", kind, err)})
+	}
+	a.state.LastEvent++
+	a.change.dirty = true
+	a.change.update.Events = append(a.change.update.Events, store.Event{ID: a.session.id, Index: a.state.LastEvent,
+		Time: a.session.manager.now(), Kind: string(kind), Data: text})
+}
+
+// setState makes a transition of the table; others are defects and are refused.
+func (a *actor) setState(to State, reason string) {
+	if err := checkTransition(a.state.State, to); err != nil {
+		a.logger().Error("refused", zap.Error(err), zap.String("reason", reason))
+		return
+	}
+	from := a.state.State
+	a.state.State = to
+	a.state.Stage = StageEvent{}
+	a.emit(KindState, StateEvent{From: from, To: to, Reason: reason, Completed: a.state.Completed, Allowed: a.state.Allowed})
+}
+
+// afterCommit runs f after the next commit, with its error.
+func (a *actor) afterCommit(f func(err error)) { a.change.after = append(a.change.after, f) }
+
+// commit writes what changed, publishes it, and then lets replies and messages go.
+func (a *actor) commit() {
+	pending := a.change
+	a.change = change{}
+	var err error
+	if pending.dirty {
+		if err = a.write(pending.update); err != nil {
+			a.commitFailed(err)
+		}
+	}
+	if err == nil {
+		a.session.publish(a.state, append([]store.Grant(nil), a.grants...))
+	}
+	for _, f := range pending.after {
+		f(err)
+	}
+}
+
+// writeAttempts of one commit; the store waits for locks itself.
+const writeAttempts = 3
+
+func (a *actor) write(update store.Update) error {
+	a.state.Updated = a.session.manager.now()
+	record, err := json.Marshal(a.state)
+	if err != nil {
+		return fmt.Errorf("write session as JSON: %w", err)
+	}
+	update.Session, update.Record = a.session.key, record
+	var events []store.Event
+	for range writeAttempts {
+		if events, err = a.session.manager.store.Apply(context.Background(), update); err == nil {
+			a.session.manager.committed(events)
+			return nil
+		}
+	}
+	return err
+}
+
+// commitFailed goes back to what is durable. What the worker did since then is known to its checkpoints only, so it is
+// stopped; a later grant continues from there.
+func (a *actor) commitFailed(err error) {
+	a.logger().Error("session state cannot be stored; its worker is stopped", zap.Error(err))
+	a.session.log.add("session state cannot be stored: " + err.Error())
+	view := a.session.view()
+	a.state, a.grants = view.snapshot, append([]store.Grant(nil), view.grants...)
+	if a.worker != nil {
+		a.worker.Kill()
+	}
+}
+
+func (a *actor) logger() *zap.Logger {
+	return a.session.manager.options.Logger.With(zap.String("session", a.session.id))
+}
+
+// setGrant replaces a grant in the next commit.
+func (a *actor) setGrant(g store.Grant) {
+	if int(g.Number) > len(a.grants) {
+		a.grants = append(a.grants, g)
+	} else {
+		a.grants[g.Number-1] = g
+	}
+	a.change.dirty = true
+	a.change.update.Grants = append(a.change.update.Grants, g)
+}
+
+// settleGrants gives pending grants up to a step their outcome.
+func (a *actor) settleGrants(step int64, outcome string) {
+	for _, g := range a.grants {
+		if g.Outcome == store.Pending && g.Target <= step {
+			g.Outcome = outcome
+			a.setGrant(g)
+			if outcome == store.Consumed {
+				a.emit(KindBudgetExhausted, BudgetEvent{Granted: g.Steps, Step: a.state.Completed})
+			}
+		}
+	}
+}
+
+// rebase moves the session to the step that training really continues from; what is granted beyond stays granted.
+func (a *actor) rebase(step int64) {
+	shift := step - a.state.Completed
+	a.state.Completed = step
+	a.state.Allowed += shift
+	if a.state.MaxSteps != nil {
+		a.state.Allowed = max(min(a.state.Allowed, *a.state.MaxSteps), step)
+	}
+	a.change.dirty = true
+	if shift == 0 {
+		return
+	}
+	for _, g := range a.grants {
+		if g.Outcome == store.Pending {
+			g.Target += shift
+			a.setGrant(g)
+		}
+	}
+}
+
+// dropBudget takes back what was granted but cannot be trained any more.
+func (a *actor) dropBudget() {
+	a.settleGrants(1<<62, store.Stopped)
+	a.state.Completed = a.state.LastCheckpointStep()
+	a.state.Allowed = a.state.Completed
+	a.change.dirty = true
+}
+
+// recordCheckpoint makes a checkpoint known in the next commit.
+func (a *actor) recordCheckpoint(c Checkpoint) {
+	data, err := json.Marshal(c)
+	if err != nil {
+		a.logger().Error("write checkpoint as JSON", zap.Error(err))
+		return
+	}
+	a.change.dirty = true
+	a.change.update.Checkpoints = append(a.change.update.Checkpoints, store.Checkpoint{Step: c.Step, Data: data})
+}

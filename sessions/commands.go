@@ -1,0 +1,207 @@
+package sessions
+
+import (
+	"context"
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"github.com/stepd/stepd/sessions/store"
+	"github.com/stepd/stepd/sessions/worker"
+)
+
+// grant adds to the budget. It runs in the actor's goroutine, as everything in this file.
+func (a *actor) grant(request GrantRequest) Grant {
+	if request.Key != "" {
+		for _, g := range a.grants {
+			if g.Key == request.Key {
+				return Grant{Granted: g.Steps, Repeated: true, number: g.Number}
+			}
+		}
+	}
+	if a.state.State.Terminal() {
+		return Grant{AlreadyFinished: true}
+	}
+	steps := request.Steps
+	if a.state.MaxSteps != nil {
+		steps = min(steps, *a.state.MaxSteps-a.state.Allowed)
+	}
+	if steps <= 0 || a.state.State == Aborting || a.state.Allowed > 1<<62-steps {
+		return Grant{}
+	}
+	a.state.Allowed += steps
+	g := store.Grant{Number: int64(len(a.grants) + 1), Key: request.Key, Steps: steps, Target: a.state.Allowed, Outcome: store.Pending}
+	a.setGrant(g)
+	a.emit(KindGranted, GrantedEvent{Granted: steps, Allowed: a.state.Allowed})
+	switch a.state.State {
+	case Paused:
+		a.setState(Running, "steps granted")
+	case Interrupted:
+		a.state.Interruption = ""
+		a.setState(Initializing, "steps granted")
+		a.startWorker()
+	}
+	if a.ready != nil {
+		a.sendAfterCommit(worker.Message{Type: worker.TypeAllow, Step: a.state.Allowed})
+	}
+	return Grant{Granted: steps, number: g.Number}
+}
+
+// abort begins the ladder: a request, SIGTERM after AbortGrace, SIGKILL after KillGrace.
+func (a *actor) abort() {
+	if a.state.State.Terminal() || a.state.State == Aborting {
+		return
+	}
+	a.state.Interruption = ""
+	a.setState(Aborting, "abort requested")
+	a.session.log.add(fmt.Sprintf("[session %s] abort requested", a.session.id))
+	if a.endWork != nil {
+		a.endWork()
+	}
+	if a.worker == nil && !a.starting {
+		a.setAborted()
+		return
+	}
+	a.deadline.Reset(a.session.manager.options.AbortGrace)
+	a.sendAfterCommit(worker.Message{Type: worker.TypeAbort})
+}
+
+func (a *actor) setAborted() {
+	a.settleGrants(1<<62, store.Stopped)
+	a.setState(Aborted, "the worker has ended")
+	a.session.log.end()
+}
+
+// escalate is the next rung of the ladder.
+func (a *actor) escalate() {
+	if a.worker == nil {
+		return
+	}
+	if !a.killing {
+		a.killing = true
+		a.session.log.add("worker did not stop in time; terminating it")
+		a.worker.Terminate()
+		a.deadline.Reset(a.session.manager.options.KillGrace)
+		return
+	}
+	a.session.log.add("worker did not terminate in time; killing it")
+	a.worker.Kill()
+}
+
+func (a *actor) makeCheckpoint() error { return a.request(worker.TypeMakeSave) }
+func (a *actor) makeSample() error     { return a.request(worker.TypeMakeSample) }
+
+func (a *actor) request(what worker.Type) error {
+	switch {
+	case a.state.State.Terminal():
+		return fmt.Errorf("session %q: %w", a.session.id, ErrFinished)
+	case a.worker == nil || a.state.State == Aborting:
+		return fmt.Errorf("session %q: %w", a.session.id, ErrNotRunning)
+	}
+	if err := a.worker.Send(worker.Message{Type: what}); err != nil {
+		return fmt.Errorf("session %q: %w", a.session.id, ErrNotRunning)
+	}
+	return nil
+}
+
+// sendAfterCommit tells the worker what has become durable. A worker that is gone is noticed by its messages ending.
+func (a *actor) sendAfterCommit(m worker.Message) {
+	a.afterCommit(func(err error) {
+		if err == nil && a.worker != nil {
+			_ = a.worker.Send(m)
+		}
+	})
+}
+
+// startWorker starts a worker without waiting for it.
+func (a *actor) startWorker() {
+	a.starting = true
+	a.state.Attempt++
+	a.change.dirty = true
+	m := a.session.manager
+	a.afterCommit(func(err error) {
+		if err != nil {
+			a.starting = false
+			return
+		}
+		go func() {
+			w, err := worker.Start(m.options.Launcher, worker.Task{Job: a.session.job, CacheDir: m.cacheDir()}, a.session.log.add)
+			a.post(func() { a.started(w, err) })
+		}()
+	})
+}
+
+func (a *actor) started(w *worker.Worker, err error) {
+	a.starting = false
+	if err != nil {
+		a.logger().Error("start worker", zap.Error(err))
+		switch {
+		case a.state.State == Aborting:
+			a.setAborted()
+		case a.stopping:
+			a.interrupt("the server was stopped")
+		default:
+			a.fail("worker", err.Error())
+		}
+		return
+	}
+	a.worker = w
+	a.state.PID = w.PID()
+	a.change.dirty = true
+	switch {
+	case a.state.State == Aborting:
+		a.deadline.Reset(a.session.manager.options.AbortGrace)
+		a.sendAfterCommit(worker.Message{Type: worker.TypeAbort})
+	case a.stopping:
+		a.sendAfterCommit(worker.Message{Type: worker.TypeStop})
+	}
+}
+
+// fail ends the session with an error.
+func (a *actor) fail(code, message string) {
+	a.settleGrants(1<<62, store.Stopped)
+	a.state.Error, a.state.ErrorCode = message, code
+	a.emit(KindError, MessageEvent{Code: code, Message: message})
+	a.setState(Failed, message)
+	a.session.log.add("error: " + message)
+	if a.worker == nil {
+		a.session.log.end()
+	}
+}
+
+// interrupt leaves the session to be continued by a grant.
+func (a *actor) interrupt(reason string) {
+	a.dropBudget()
+	a.state.Interruption = reason
+	a.setState(Interrupted, reason)
+	a.session.log.add("interrupted: " + reason)
+}
+
+// delete aborts; the loop ends when the worker is gone.
+func (a *actor) delete() {
+	a.deleting = true
+	a.abort()
+}
+
+// stop ends the worker so that the session can be continued by another server.
+func (a *actor) stop() {
+	a.stopping = true
+	if a.endWork != nil {
+		a.endWork()
+	}
+	a.sendAfterCommit(worker.Message{Type: worker.TypeStop})
+}
+
+// kill ends the worker now.
+func (a *actor) kill() {
+	if a.worker != nil {
+		a.worker.Kill()
+	}
+}
+
+// workContext lives as long as the present worker is wanted.
+func (a *actor) workContext() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	a.endWork = cancel
+	return ctx
+}

@@ -1,0 +1,273 @@
+package sessions
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/stepd/stepd/sessions/checkpoint"
+	"github.com/stepd/stepd/sessions/engine"
+	"github.com/stepd/stepd/sessions/run"
+	"github.com/stepd/stepd/sessions/store"
+	"github.com/stepd/stepd/sessions/worker"
+)
+
+// handle takes one message of the worker. It runs in the actor's goroutine, as everything in this file.
+func (a *actor) handle(m worker.Message) {
+	switch m.Type {
+	case worker.TypeLog:
+		a.session.log.add(m.Line)
+	case worker.TypeWarning:
+		a.warn(m.Line)
+	case worker.TypeProgress:
+		a.progress(*m.Progress)
+	case worker.TypePlan:
+		a.plan(m.ID, *m.Plan)
+	case worker.TypeReady:
+		a.setReady(*m.Ready)
+	case worker.TypeRunning:
+		if a.state.State == Initializing || a.state.State == Paused {
+			a.setState(Running, "training")
+		}
+	case worker.TypeStep:
+		a.step(*m.StepEvent)
+	case worker.TypeCheckpoint:
+		a.checkpoint(m.ID, m.Checkpoint)
+	case worker.TypeRemoved:
+		a.removed(m.Step, m.Path, m.Line)
+	case worker.TypeSample:
+		a.sample(*m.Sample)
+	case worker.TypeSampleFailed:
+		a.emit(KindSampleFailed, MessageEvent{Code: codeName(m.Error.Code), Message: m.Error.Message})
+	case worker.TypePaused:
+		a.paused(m.Step)
+	case worker.TypeFinished:
+		a.workFinished(m)
+	}
+}
+
+func (a *actor) warn(message string) {
+	a.state.Warnings = append(a.state.Warnings[:len(a.state.Warnings):len(a.state.Warnings)], message)
+	a.emit(KindWarning, MessageEvent{Message: message})
+	a.session.log.add("warning: " + message)
+}
+
+// stageInterval is the least time between two events of progress.
+const stageInterval = time.Second
+
+// progress makes events of the first, the last and, in between, one report a second.
+func (a *actor) progress(e engine.ProgressEvent) {
+	stage := StageEvent{Stage: e.Stage, Done: e.Done, Total: e.Total}
+	now := a.session.manager.now()
+	if stage.Stage == a.state.Stage.Stage && stage.Done != stage.Total && now.Sub(a.lastStage) < stageInterval {
+		a.state.Stage = stage
+		return
+	}
+	a.setStage(stage)
+	a.lastStage = now
+}
+
+func (a *actor) setStage(stage StageEvent) {
+	a.state.Stage = stage
+	a.emit(KindStage, stage)
+}
+
+// plan waits for memory on behalf of the worker.
+func (a *actor) plan(id int64, plan engine.Plan) {
+	a.state.Plan = &plan
+	a.emit(KindPlan, plan)
+	if a.state.State == Aborting || a.stopping {
+		return // the worker ends by the request that is on its way
+	}
+	a.setStage(StageEvent{Stage: "queued"})
+	ctx, w, device := a.workContext(), a.worker, a.session.job.Engine.Device
+	go func() {
+		release, err := a.session.manager.memory.acquire(ctx, device, plan)
+		a.post(func() { a.admitted(w, id, release, err) })
+	}()
+}
+
+func (a *actor) admitted(w *worker.Worker, id int64, release func(), err error) {
+	if a.worker != w {
+		if release != nil {
+			release()
+		}
+		return
+	}
+	a.release = release
+	answer := worker.Message{Type: worker.TypeAcknowledged, ID: id}
+	if err != nil {
+		answer.Error = &worker.Failure{Code: engine.Cancelled, Message: err.Error()}
+		if failure, ok := err.(*engine.Error); ok {
+			answer.Error.Code = failure.Code
+		}
+	}
+	a.sendAfterCommit(answer)
+}
+
+// setReady takes over where the run really starts.
+func (a *actor) setReady(ready run.Ready) {
+	a.ready = &ready
+	a.rebase(ready.Step)
+	a.state.Epoch = ready.Epoch
+	a.state.LastCheckpoint = nil
+	a.syncCheckpoints(ready.Kept)
+	if ready.Resumed != nil {
+		resumed := describeCheckpoint(ready.Resumed)
+		a.state.LastCheckpoint = &resumed
+		a.emit(KindResumed, ResumedEvent{Step: ready.Step, Checkpoint: resumed.Path, Changed: ready.Changed})
+	}
+	a.sendAfterCommit(worker.Message{Type: worker.TypeAllow, Step: a.state.Allowed})
+}
+
+// syncCheckpoints makes the index that of the run folder.
+func (a *actor) syncCheckpoints(kept []*checkpoint.Info) {
+	steps := map[int64]bool{}
+	for _, info := range kept {
+		steps[info.Manifest.Step] = true
+		a.recordCheckpoint(describeCheckpoint(info))
+	}
+	rows, err := a.session.manager.store.Checkpoints(context.Background(), a.session.key)
+	if err != nil {
+		a.warn("index of checkpoints: " + err.Error())
+		return
+	}
+	for _, row := range rows {
+		if !steps[row.Step] {
+			a.change.update.Removed = append(a.change.update.Removed, row.Step)
+		}
+	}
+}
+
+func (a *actor) step(e engine.StepEvent) {
+	a.state.Completed = e.Step
+	a.state.Epoch = a.epochOf(e.Step)
+	last := StepEvent{Attempt: a.state.Attempt, Step: e.Step, Epoch: a.state.Epoch, Loss: e.Loss, LR: e.LR, GradNorm: e.GradNorm, Seconds: e.Seconds}
+	a.state.LastStep = &last
+	a.emit(KindStep, last)
+}
+
+func (a *actor) epochOf(step int64) int64 {
+	if a.ready == nil {
+		return 0
+	}
+	return a.ready.EpochOf(step)
+}
+
+func (a *actor) checkpoint(id int64, info *checkpoint.Info) {
+	c := describeCheckpoint(info)
+	a.state.LastCheckpoint = &c
+	a.recordCheckpoint(c)
+	a.emit(KindCheckpoint, c)
+	a.afterCommit(func(err error) {
+		if a.worker == nil {
+			return
+		}
+		answer := worker.Message{Type: worker.TypeAcknowledged, ID: id}
+		if err != nil {
+			answer.Error = &worker.Failure{Code: engine.IO, Message: err.Error()}
+		}
+		_ = a.worker.Send(answer)
+	})
+}
+
+// describeCheckpoint is what the API tells about a checkpoint folder.
+func describeCheckpoint(info *checkpoint.Info) Checkpoint {
+	m := info.Manifest
+	c := Checkpoint{Step: m.Step, Epoch: m.Epoch, Reason: m.Reason, Path: info.Path, Weights: info.Weights, Bytes: m.Bytes()}
+	if m.Reason == "final" && len(m.Published) > 1 {
+		c.Final = filepath.Join(filepath.Dir(info.Path), filepath.FromSlash(m.Published[1]))
+	}
+	return c
+}
+
+func (a *actor) removed(step int64, path, reason string) {
+	if step >= 0 {
+		a.change.update.Removed = append(a.change.update.Removed, step)
+	}
+	a.emit(KindCheckpointRemoved, CheckpointRemovedEvent{Step: step, Path: path, Reason: reason})
+}
+
+func (a *actor) sample(s run.Sample) {
+	a.emit(KindSample, SampleEvent{Step: s.Step, Index: s.Index, Path: s.Path, Prompt: s.Prompt.Text, Width: s.Prompt.Width,
+		Height: s.Prompt.Height, Seed: s.Prompt.Seed})
+}
+
+// paused comes after the checkpoint of the step is recorded. A grant may have overtaken it.
+func (a *actor) paused(step int64) {
+	consumed := a.pendingSteps(step)
+	a.settleGrants(step, store.Consumed)
+	if consumed > 0 {
+		a.session.log.add(fmt.Sprintf("[session %s] consumed %d steps (total %d) at epoch %d", a.session.id, consumed, step, a.state.Epoch))
+	}
+	if step >= a.state.Allowed && (a.state.State == Initializing || a.state.State == Running) {
+		a.setState(Paused, "budget used up")
+	}
+}
+
+func (a *actor) pendingSteps(step int64) int64 {
+	var steps int64
+	for _, g := range a.grants {
+		if g.Outcome == store.Pending && g.Target <= step {
+			steps += g.Steps
+		}
+	}
+	return steps
+}
+
+// workFinished is the last word of a worker that ended in order.
+func (a *actor) workFinished(m worker.Message) {
+	a.outcome = m.Outcome
+	switch {
+	case m.Error != nil && a.state.State != Aborting && !a.state.State.Terminal():
+		a.fail(codeName(m.Error.Code), m.Error.Message)
+	case m.Error != nil:
+		a.warn("while stopping: " + m.Error.Message)
+	case m.Outcome == run.Completed && a.state.State != Aborting:
+		a.settleGrants(1<<62, store.Consumed)
+		a.setState(Completed, "last step")
+	}
+}
+
+// workerEnded gives everything back and says what became of the session.
+func (a *actor) workerEnded() {
+	exit := a.worker.Exit()
+	if a.endWork != nil {
+		a.endWork()
+	}
+	if a.release != nil {
+		a.release()
+	}
+	a.deadline.Stop()
+	outcome := a.outcome
+	a.worker, a.ready, a.endWork, a.release, a.killing, a.outcome = nil, nil, nil, nil, false, ""
+	a.state.PID = 0
+	a.change.dirty = true
+	if exit.Problem != "" {
+		a.session.log.add(exit.Problem)
+	}
+	switch {
+	case a.state.State == Aborting:
+		a.setAborted()
+	case a.state.State.Terminal():
+		a.session.log.end()
+	case exit.Problem != "":
+		a.interrupt(exit.Problem)
+	case a.stopping:
+		a.interrupt("the server was stopped")
+	default:
+		a.interrupt(fmt.Sprintf("the worker was stopped (%s)", outcome))
+	}
+}
+
+// codeName is the wire name of an engine's code.
+func codeName(code engine.Code) string {
+	names := map[engine.Code]string{engine.Invalid: "invalid", engine.NotFound: "not_found", engine.Unsupported: "unsupported",
+		engine.OutOfMemory: "out_of_memory", engine.DeviceOOM: "device_oom", engine.DeviceLost: "device_lost", engine.IO: "io",
+		engine.Cancelled: "cancelled", engine.State: "state", engine.Numeric: "numeric", engine.Internal: "internal"}
+	if name, ok := names[code]; ok {
+		return name
+	}
+	return "run"
+}

@@ -1,0 +1,181 @@
+package sessions
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/stepd/stepd/sessions/checkpoint"
+	"github.com/stepd/stepd/sessions/store"
+)
+
+// Open reads the data folder, brings sessions that were alive when the last server ended back as Interrupted, and
+// returns. Sessions whose old worker is still finishing its step appear as Initializing until it is done.
+func Open(ctx context.Context, options Options) (*Manager, error) {
+	if options.Launcher == nil {
+		return nil, errors.New("open sessions: no launcher of workers")
+	}
+	if options.Logger == nil {
+		options.Logger = zap.NewNop()
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	if options.AbortGrace == 0 {
+		options.AbortGrace = 2 * time.Minute
+	}
+	if options.KillGrace == 0 {
+		options.KillGrace = 10 * time.Second
+	}
+	if err := prepareDataDir(options.DataDir); err != nil {
+		return nil, err
+	}
+	unlock, err := lockDataDir(ctx, options.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	m := &Manager{options: options, memory: memoryPool{limit: options.Memory}, unlock: unlock, reserved: map[string]string{},
+		leaving: map[*Session]bool{}, changed: make(chan struct{})}
+	if m.store, err = store.Open(ctx, options.DataDir); err != nil {
+		unlock()
+		return nil, err
+	}
+	if err := m.load(ctx); err != nil {
+		unlock()
+		return nil, errors.Join(fmt.Errorf("load sessions: %w", err), m.store.Close())
+	}
+	return m, nil
+}
+
+// lockWait is how long a server that is ending may keep the data folder.
+const lockWait = 10 * time.Second
+
+func lockDataDir(ctx context.Context, dir string) (func(), error) {
+	ctx, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	unlock, err := checkpoint.Lock(ctx, dir)
+	if err != nil {
+		return nil, fmt.Errorf("data folder %s is in use by another server: %w", dir, err)
+	}
+	return unlock, nil
+}
+
+func (m *Manager) load(ctx context.Context) error {
+	rows, err := m.store.Sessions(ctx)
+	if err != nil {
+		return err
+	}
+	if m.lastSeq, err = m.store.LastSeq(ctx); err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if row.Deleted {
+			if err := m.store.Purge(ctx, row.Key); err != nil {
+				return err
+			}
+			continue
+		}
+		s, err := m.restore(ctx, row)
+		if err != nil {
+			return fmt.Errorf("session %q: %w", row.ID, err)
+		}
+		if err := m.add(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restore makes a session from its rows.
+func (m *Manager) restore(ctx context.Context, row store.Session) (*Session, error) {
+	var fixed static
+	var snapshot Snapshot
+	if err := errors.Join(json.Unmarshal(row.Static, &fixed), json.Unmarshal(row.Record, &snapshot)); err != nil {
+		return nil, fmt.Errorf("read stored session: %w", err)
+	}
+	grants, err := m.store.Grants(ctx, row.Key)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSession(m, row.Key, fixed, snapshot, grants)
+	if err != nil {
+		return nil, err
+	}
+	s.actor.recover()
+	return s, nil
+}
+
+// recover deals with a session whose server is gone. It runs before the actor's goroutine.
+func (a *actor) recover() {
+	if a.state.State.Terminal() || a.state.State == Interrupted {
+		return
+	}
+	a.dropBudget()
+	a.state.PID = 0
+	switch a.state.State {
+	case Paused, Running:
+		a.setState(Initializing, "the server restarted")
+	}
+	a.setStage(StageEvent{Stage: "recovering"})
+	a.starting = true // what follows ends like the start of a worker
+	a.afterCommit(func(error) {
+		ctx, recorded := a.workContext(), a.state.LastCheckpoint
+		go func() {
+			found, err := newestCheckpoint(ctx, a.session.job.RunDir(), recorded)
+			a.post(func() { a.recovered(found, err) })
+		}()
+	})
+}
+
+// newestCheckpoint waits until the old worker has let go of the run folder. A checkpoint that is recorded is not read
+// again; a newer one counts when it verifies.
+func newestCheckpoint(ctx context.Context, dir string, recorded *Checkpoint) (*checkpoint.Info, error) {
+	folder, err := checkpoint.Open(dir, checkpoint.OS{})
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := checkpoint.Lock(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	infos, err := folder.List()
+	if err != nil || len(infos) == 0 {
+		return nil, err
+	}
+	newest := infos[len(infos)-1]
+	if recorded != nil && newest.Manifest.Step <= recorded.Step {
+		return nil, nil
+	}
+	if _, err := checkpoint.Verify(newest.Path); err != nil {
+		return nil, err
+	}
+	return newest, nil
+}
+
+// recovered ends the recovery. A grant that came meanwhile continues the session at once.
+func (a *actor) recovered(found *checkpoint.Info, err error) {
+	a.starting, a.endWork = false, nil
+	if err != nil && !errors.Is(err, context.Canceled) {
+		a.warn("look for checkpoints after the restart: " + err.Error())
+	}
+	if found != nil {
+		c := describeCheckpoint(found)
+		a.state.LastCheckpoint = &c
+		a.rebase(c.Step)
+		a.recordCheckpoint(c)
+		a.emit(KindCheckpoint, c)
+	}
+	switch {
+	case a.state.State == Aborting:
+		a.setAborted()
+	case a.state.Allowed > a.state.Completed && !a.stopping:
+		a.startWorker()
+	default:
+		a.interrupt("the server ended while the session was alive")
+	}
+}
