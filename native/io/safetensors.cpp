@@ -13,6 +13,7 @@ namespace stepd {
 namespace {
 
 namespace fs = std::filesystem;
+using detail::printable;
 
 static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian");
 
@@ -74,12 +75,12 @@ bool is_float(SafeType type) {
 bool same_type(SafeType a, DType b) { return a == safe_type_of(b); }
 
 void convert_to_i32(const SafeTensor& tensor, int64_t first, int64_t count, int32_t* out) {
-    STEPD_REQUIRE(!is_float(tensor.type), Code::invalid, "safetensors file ", *tensor.file, ": tensor \"", tensor.name,
-                  "\" has dtype ", name_of(tensor.type), ", an integer type is needed");
+    STEPD_REQUIRE(!is_float(tensor.type), Code::invalid, "safetensors file ", *tensor.file, ": tensor ",
+                  printable(tensor.name), " has dtype ", name_of(tensor.type), ", an integer type is needed");
     visit_elements(tensor, first, count, [&](int64_t i, auto value) {
         bool fits = int64_t(value) >= INT32_MIN && int64_t(value) <= INT32_MAX;
-        STEPD_REQUIRE(fits, Code::numeric, "safetensors file ", *tensor.file, ": tensor \"", tensor.name,
-                      "\": element ", first + i, " is ", int64_t(value), ", outside the 32-bit range");
+        STEPD_REQUIRE(fits, Code::numeric, "safetensors file ", *tensor.file, ": tensor ", printable(tensor.name),
+                      ": element ", first + i, " is ", int64_t(value), ", outside the 32-bit range");
         out[i] = int32_t(value);
     });
 }
@@ -112,18 +113,20 @@ std::string choose_file(const std::string& path) {
 
 // The weight map of an index file: tensor name to file name, which must lie in the same folder.
 std::map<std::string, std::string> read_weight_map(const std::string& path) {
-    MappedFile file(path, kMaxIndexBytes);
-    const char* text = reinterpret_cast<const char*>(file.bytes().data());
-    nlohmann::json index = nlohmann::json::parse(text, text + file.bytes().size(), nullptr, false);
+    MappedFile mapped(path, kMaxIndexBytes);
+    const char* text = reinterpret_cast<const char*>(mapped.bytes().data());
+    nlohmann::json index = nlohmann::json::parse(text, text + mapped.bytes().size(), nullptr, false);
     bool has_map = index.is_object() && index.contains("weight_map") && index["weight_map"].is_object();
     STEPD_REQUIRE(has_map, Code::invalid, "index file ", path, " is not JSON with an object \"weight_map\"");
     std::map<std::string, std::string> map;
     for (const auto& [name, shard] : index["weight_map"].items()) {
-        bool plain = shard.is_string() && shard.get_ref<const std::string&>().ends_with(kSuffix) &&
-                     shard.get_ref<const std::string&>().find_first_of("/\\") == std::string::npos;
-        STEPD_REQUIRE(plain, Code::invalid, "index file ", path, ": the shard of tensor \"", name,
-                      "\" is not the name of a .safetensors file in the same folder");
-        map[name] = shard.get<std::string>();
+        std::string file = shard.is_string() ? shard.get<std::string>() : "";
+        bool plain = file.ends_with(kSuffix) && std::none_of(file.begin(), file.end(), [](char c) {
+                         return c == '/' || c == '\\' || uint8_t(c) < 0x20;
+                     });
+        STEPD_REQUIRE(plain, Code::invalid, "index file ", path, ": the shard of tensor ", printable(name),
+                      " is not the name of a .safetensors file in the same folder");
+        map[name] = file;
     }
     STEPD_REQUIRE(!map.empty(), Code::invalid, "index file ", path, ": the weight_map is empty");
     return map;
@@ -177,8 +180,8 @@ void convert(const SafeTensor& tensor, int64_t first, int64_t count, void* out, 
 }
 
 void convert(const SafeTensor& tensor, const Tensor& out) {
-    STEPD_REQUIRE(tensor.shape == out.shape, Code::invalid, "safetensors file ", *tensor.file, ": tensor \"",
-                  tensor.name, "\" has shape ", to_string(tensor.shape), ", expected ", to_string(out.shape));
+    STEPD_REQUIRE(tensor.shape == out.shape, Code::invalid, "safetensors file ", *tensor.file, ": tensor ",
+                  printable(tensor.name), " has shape ", to_string(tensor.shape), ", expected ", to_string(out.shape));
     convert(tensor, 0, tensor.elements(), out.data, out.dtype);
 }
 
@@ -194,8 +197,8 @@ void SafetensorsReader::add_file(const std::string& path) {
     if (files_.size() == 1) metadata_ = std::move(metadata);
     for (SafeTensor& tensor : found) {
         auto [place, added] = index_.emplace(tensor.name, tensors_.size());
-        STEPD_REQUIRE(added, Code::invalid, "safetensors file ", path, ": tensor \"", tensor.name, "\" is also in ",
-                      *tensors_[place->second].file);
+        STEPD_REQUIRE(added, Code::invalid, "safetensors file ", path, ": tensor ", printable(tensor.name),
+                      " is also in ", *tensors_[place->second].file);
         tensors_.push_back(std::move(tensor));
     }
 }
@@ -209,11 +212,11 @@ void SafetensorsReader::add_shards(const std::string& index_path) {
         auto listed = map.find(tensor.name);
         std::string shard = fs::path(*tensor.file).filename().string();
         STEPD_REQUIRE(listed != map.end() && listed->second == shard, Code::invalid, "index file ", index_path,
-                      " does not list tensor \"", tensor.name, "\" in ", shard,
+                      " does not list tensor ", printable(tensor.name), " in ", shard,
                       ", where it is; the folder mixes two sets of weights");
     }
     for (const auto& [name, shard] : map) {
-        STEPD_REQUIRE(find(name), Code::invalid, "index file ", index_path, ": tensor \"", name, "\" is not in ",
+        STEPD_REQUIRE(find(name), Code::invalid, "index file ", index_path, ": tensor ", printable(name), " is not in ",
                       shard);
     }
 }
@@ -225,7 +228,7 @@ const SafeTensor* SafetensorsReader::find(const std::string& name) const {
 
 const SafeTensor& SafetensorsReader::at(const std::string& name) const {
     const SafeTensor* tensor = find(name);
-    STEPD_REQUIRE(tensor, Code::not_found, path_, " has no tensor \"", name, "\"");
+    STEPD_REQUIRE(tensor, Code::not_found, path_, " has no tensor ", printable(name));
     return *tensor;
 }
 

@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -71,6 +72,8 @@ namespace detail {
 // Parses and validates `bytes` as a safetensors file. Spans point into `bytes`, `file` into `path`.
 std::vector<SafeTensor> parse_safetensors(const std::string& path, std::span<const std::byte> bytes,
                                           SafeMetadata& metadata);
+// A name from a file as messages show it: in quotes, control characters replaced, cut when very long.
+std::string printable(std::string_view text);
 }  // namespace detail
 
 // Hands one more piece of a tensor's bytes to the file being written.

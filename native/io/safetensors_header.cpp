@@ -30,7 +30,9 @@ public:
     bool null() override { return refuse("null"); }
     bool boolean(bool) override { return refuse("a boolean"); }
     bool number_integer(number_integer_t) override { return refuse("a negative number"); }
-    bool number_float(number_float_t, const string_t& text) override { return refuse("the number " + text); }
+    bool number_float(number_float_t, const string_t& text) override {
+        return refuse("the number " + text.substr(0, 40));
+    }
     bool binary(binary_t&) override { return refuse("binary data"); }
 
     bool number_unsigned(number_unsigned_t value) override {
@@ -41,9 +43,9 @@ public:
 
     bool string(string_t& value) override {
         if (in_metadata_) {
-            if (!metadata_.emplace(key_, value).second) fail("metadata key \"", key_, "\" appears twice");
+            if (!metadata_.emplace(key_, value).second) fail("metadata key ", printable(key_), " appears twice");
         } else if (depth_ == 2 && !numbers_ && key_ == "dtype") {
-            if (entries.back().dtype) fail("tensor \"", entries.back().name, "\" has two fields \"dtype\"");
+            if (entries.back().dtype) fail("tensor ", printable(entries.back().name), " has two fields \"dtype\"");
             entries.back().dtype = value;
         } else {
             return refuse("a string");
@@ -55,7 +57,7 @@ public:
         if (++depth_ > 2 || numbers_) return refuse("an object");
         if (depth_ < 2) return true;
         in_metadata_ = key_ == "__metadata__";
-        if (!names_.insert(key_).second) fail("tensor \"", key_, "\" appears twice");
+        if (!names_.insert(key_).second) fail("tensor ", printable(key_), " appears twice");
         if (!in_metadata_) entries.push_back({key_, {}, {}, {}});
         return true;
     }
@@ -76,7 +78,7 @@ public:
         Entry& entry = entries.back();
         auto& field = key_ == "shape" ? entry.shape : entry.offsets;
         if (key_ != "shape" && key_ != "data_offsets") return refuse("an array");
-        if (field) fail("tensor \"", entry.name, "\" has two fields \"", key_, "\"");
+        if (field) fail("tensor ", printable(entry.name), " has two fields ", printable(key_));
         numbers_ = &field.emplace();
         return true;
     }
@@ -99,8 +101,8 @@ private:
     bool refuse(const std::string& what) const {
         if (depth_ < 2)
             fail("the header has ", what, " where ", depth_ ? "a tensor's description" : "an object", " belongs");
-        if (in_metadata_) fail("metadata \"", key_, "\" is ", what, "; only strings are allowed");
-        fail("tensor \"", entries.back().name, "\": field \"", key_, "\" holds ", what,
+        if (in_metadata_) fail("metadata ", printable(key_), " is ", what, "; only strings are allowed");
+        fail("tensor ", printable(entries.back().name), ": field ", printable(key_), " holds ", what,
              "; expected are dtype (string), shape and data_offsets (arrays of whole numbers)");
     }
 
@@ -119,8 +121,9 @@ SafeType parse_type(const std::string& path, const Entry& entry) {
     for (SafeType type : all) {
         if (*entry.dtype == name_of(type)) return type;
     }
-    STEPD_THROW(Code::invalid, "safetensors file ", path, ": tensor \"", entry.name, "\" has dtype \"", *entry.dtype,
-                "\", which is not supported; supported are F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL");
+    STEPD_THROW(Code::invalid, "safetensors file ", path, ": tensor ", printable(entry.name), " has dtype ",
+                printable(*entry.dtype),
+                ", which is not supported; supported are F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL");
 }
 
 // Bytes of the tensor by its shape; refuses what does not fit into a signed 64-bit count.
@@ -129,14 +132,14 @@ uint64_t checked_bytes(const std::string& path, const Entry& entry, SafeType typ
     for (uint64_t extent : *entry.shape) {
         bool overflow = __builtin_mul_overflow(bytes, extent, &bytes);
         STEPD_REQUIRE(!overflow && std::max(bytes, extent) <= uint64_t(INT64_MAX), Code::invalid, "safetensors file ",
-                      path, ": tensor \"", entry.name, "\": the shape's size overflows");
+                      path, ": tensor ", printable(entry.name), ": the shape's size overflows");
     }
     return bytes;
 }
 
 SafeTensor make_tensor(const std::string& path, const Entry& entry, std::span<const std::byte> data) {
     auto require = [&](bool ok, const auto&... args) {
-        STEPD_REQUIRE(ok, Code::invalid, "safetensors file ", path, ": tensor \"", entry.name, "\": ", args...);
+        STEPD_REQUIRE(ok, Code::invalid, "safetensors file ", path, ": tensor ", printable(entry.name), ": ", args...);
     };
     require(entry.dtype.has_value(), "field \"dtype\" is missing");
     require(entry.shape.has_value(), "field \"shape\" is missing");
@@ -157,10 +160,11 @@ SafeTensor make_tensor(const std::string& path, const Entry& entry, std::span<co
 void check_coverage(const std::string& path, const std::vector<SafeTensor>& tensors, std::span<const std::byte> data) {
     const std::byte* covered = data.data();
     for (const SafeTensor& tensor : tensors) {
-        STEPD_REQUIRE(tensor.bytes.data() >= covered, Code::invalid, "safetensors file ", path, ": tensor \"",
-                      tensor.name, "\" overlaps another tensor");
+        STEPD_REQUIRE(tensor.bytes.data() >= covered, Code::invalid, "safetensors file ", path, ": tensor ",
+                      printable(tensor.name), " overlaps another tensor");
         STEPD_REQUIRE(tensor.bytes.data() == covered, Code::invalid, "safetensors file ", path, ": ",
-                      tensor.bytes.data() - covered, " bytes before tensor \"", tensor.name, "\" belong to no tensor");
+                      tensor.bytes.data() - covered, " bytes before tensor ", printable(tensor.name),
+                      " belong to no tensor");
         covered += tensor.bytes.size();
     }
     STEPD_REQUIRE(covered == data.data() + data.size(), Code::invalid, "safetensors file ", path, ": the last ",
@@ -168,6 +172,19 @@ void check_coverage(const std::string& path, const std::vector<SafeTensor>& tens
 }
 
 }  // namespace
+
+std::string printable(std::string_view text) {
+    constexpr size_t kLongest = 200;
+    std::string out = "\"";
+    for (char c : text.substr(0, kLongest)) {
+        // A name from a file must not be able to forge lines of a log.
+        if (uint8_t(c) < 0x20 || c == 0x7f)
+            out += '?';
+        else
+            out += c;
+    }
+    return out + (text.size() > kLongest ? "..\"" : "\"");
+}
 
 std::vector<SafeTensor> parse_safetensors(const std::string& path, std::span<const std::byte> bytes,
                                           SafeMetadata& metadata) {

@@ -10,16 +10,18 @@
 namespace stepd {
 namespace {
 
+using detail::printable;
+
 constexpr size_t kAlignment = 8;
 constexpr int64_t kChunk = int64_t(1) << 18;  // elements converted at a time
 
 using Sources = std::vector<const SafeTensorSource*>;
 
-std::string quoted(const std::string& text) {
+std::string to_json(const std::string& text) {
     try {
         return nlohmann::json(text).dump();
     } catch (const nlohmann::json::exception&) {
-        STEPD_THROW(Code::invalid, "a tensor name or metadata text is not UTF-8: ", text);
+        STEPD_THROW(Code::invalid, "a tensor name or metadata text is not UTF-8: ", printable(text));
     }
 }
 
@@ -30,7 +32,7 @@ std::string make_header(const Sources& tensors, const SafeMetadata& metadata) {
         header += "\"__metadata__\":{";
         for (const auto& [key, value] : metadata) {
             if (header.back() != '{') header += ',';
-            header += quoted(key) + ":" + quoted(value);
+            header += to_json(key) + ":" + to_json(value);
         }
         header += '}';
     }
@@ -38,7 +40,7 @@ std::string make_header(const Sources& tensors, const SafeMetadata& metadata) {
     for (const SafeTensorSource* tensor : tensors) {
         if (header.size() > 1) header += ',';
         uint64_t end = offset + tensor->bytes();
-        header += detail::concat(quoted(tensor->name), ":{\"dtype\":\"", name_of(tensor->type), "\",\"shape\":[");
+        header += detail::concat(to_json(tensor->name), ":{\"dtype\":\"", name_of(tensor->type), "\",\"shape\":[");
         for (size_t i = 0; i < tensor->shape.size(); i++) header += detail::concat(i ? "," : "", tensor->shape[i]);
         header += detail::concat("],\"data_offsets\":[", offset, ",", end, "]}");
         offset = end;
@@ -52,7 +54,7 @@ void check_names(const std::string& place, const std::vector<SafeTensorSource>& 
     std::set<std::string> names;
     for (const SafeTensorSource& tensor : tensors) {
         STEPD_REQUIRE(tensor.name != "__metadata__" && names.insert(tensor.name).second, Code::invalid, "cannot write ",
-                      place, ": the tensor name \"", tensor.name, "\" is reserved or used twice");
+                      place, ": the tensor name ", printable(tensor.name), " is reserved or used twice");
     }
 }
 
@@ -72,8 +74,8 @@ void write_file(const std::string& path, Sources tensors, const SafeMetadata& me
     for (const SafeTensorSource* tensor : tensors) {
         uint64_t before = file.written();
         tensor->produce([&](std::span<const std::byte> bytes) { file.write(bytes); });
-        STEPD_CHECK(file.written() - before == tensor->bytes(), "tensor \"", tensor->name, "\" of ", path, " produced ",
-                    file.written() - before, " bytes instead of ", tensor->bytes());
+        STEPD_CHECK(file.written() - before == tensor->bytes(), "tensor ", printable(tensor->name), " of ", path,
+                    " produced ", file.written() - before, " bytes instead of ", tensor->bytes());
     }
     file.commit();
 }
@@ -120,7 +122,7 @@ void emit_converted(const From* from, int64_t count, const EmitBytes& emit, Conv
 SafeTensorSource source_of(std::string name, const Tensor& tensor, SafeType type) {
     bool same = type == safe_type_of(tensor.dtype);
     bool floats = tensor.dtype != DType::i32 && (type == SafeType::f32 || type == SafeType::bf16);
-    STEPD_REQUIRE(same || floats, Code::invalid, "tensor \"", name, "\" of type ", name_of(tensor.dtype),
+    STEPD_REQUIRE(same || floats, Code::invalid, "tensor ", printable(name), " of type ", name_of(tensor.dtype),
                   " cannot be written as ", name_of(type));
     auto produce = [tensor, same](const EmitBytes& emit) {
         if (same) {

@@ -252,6 +252,12 @@ TEST(Safetensors, RefusesHostileFiles) {
     }
 }
 
+TEST(Safetensors, NamesInMessagesAreMadeHarmless) {
+    EXPECT_EQ(detail::printable("a\nb\x7f"), "\"a?b?\"");
+    EXPECT_EQ(detail::printable("caf\xc3\xa9"), "\"caf\xc3\xa9\"");
+    EXPECT_EQ(detail::printable(std::string(5000, 'x')), "\"" + std::string(200, 'x') + "..\"");
+}
+
 TEST(Safetensors, AcceptsUnusualButValidFiles) {
     TemporaryFolder folder;
     std::string path = folder / "model.safetensors";
