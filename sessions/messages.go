@@ -47,8 +47,14 @@ func (a *actor) handle(m worker.Message) {
 	}
 }
 
+// maxWarnings bounds the list in the snapshot; all warnings are events.
+const maxWarnings = 100
+
 func (a *actor) warn(message string) {
-	a.state.Warnings = append(a.state.Warnings[:len(a.state.Warnings):len(a.state.Warnings)], message)
+	if count := len(a.state.Warnings); count < maxWarnings {
+		// The published snapshot shares the list, so it is copied.
+		a.state.Warnings = append(a.state.Warnings[:count:count], message)
+	}
 	a.emit(KindWarning, MessageEvent{Message: message})
 	a.session.log.add("warning: " + message)
 }
