@@ -254,16 +254,24 @@ func (a *actor) workerEnded() {
 		a.session.log.add(exit.Problem)
 	}
 	switch {
+	case exit.Problem != "":
+		a.withoutWorker(exit.Problem)
+	case a.stopping:
+		a.withoutWorker("the server was stopped")
+	default:
+		a.withoutWorker(fmt.Sprintf("the worker was stopped (%s)", outcome))
+	}
+}
+
+// withoutWorker puts a session in the state that fits having no worker.
+func (a *actor) withoutWorker(reason string) {
+	switch {
 	case a.state.State == Aborting:
 		a.setAborted()
 	case a.state.State.Terminal():
 		a.session.log.end()
-	case exit.Problem != "":
-		a.interrupt(exit.Problem)
-	case a.stopping:
-		a.interrupt("the server was stopped")
-	default:
-		a.interrupt(fmt.Sprintf("the worker was stopped (%s)", outcome))
+	case a.state.State != Interrupted:
+		a.interrupt(reason)
 	}
 }
 
