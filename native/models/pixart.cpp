@@ -42,7 +42,8 @@ PixArtOptions read_options(const nlohmann::json& json) {
     o.head_dim = config.size("attention_head_dim", 72);
     o.width = o.heads * o.head_dim;
     o.in_channels = config.size("in_channels", 4);
-    o.out_channels = config.has("out_channels") ? config.size("out_channels") : o.in_channels;
+    bool same_channels = json.contains("out_channels") && json.at("out_channels").is_null();
+    o.out_channels = same_channels ? o.in_channels : config.size("out_channels", 8);
     STEPD_REQUIRE(o.out_channels == o.in_channels || o.out_channels == 2 * o.in_channels, Code::unsupported,
                   "transformer/config.json: out_channels = ", o.out_channels, " must be in_channels = ", o.in_channels,
                   " or twice that (noise and variance)");

@@ -8,11 +8,11 @@ namespace stepd::nn {
 
 namespace {
 
-// torch's uniform_(-bound, bound) rounds the bounds to float32 first.
+// torch's uniform_(-bound, bound): bounds rounded to float32, then one rounding an element.
 void symmetric_uniform(Generator& generator, double bound, float* out, int64_t n) {
     generator.rand(out, n);
     float from = float(-bound), to = float(bound);
-    for (int64_t i = 0; i < n; ++i) out[i] = out[i] * (to - from) + from;
+    for (int64_t i = 0; i < n; ++i) out[i] = std::fma(out[i], to - from, from);
 }
 
 }  // namespace
