@@ -62,7 +62,9 @@ Result check_t5(const std::string& root, const nlohmann::json& entry) {
             const SafeTensor* mask = arrays.find("in.mask");
             ValueId bias = mask ? e.input("key_bias", mask->shape, bias_of(*mask, encoder->masked_key_bias())) : kNone;
             e.builder().output("last", encoder->record(e.builder(), e.input("ids", ids.shape, tokens), bias));
-            e.run(*encoder, weights);
+            e.prepare();
+            e.load(*encoder, weights);
+            e.run();
             result += compare_outputs(e, arrays, entry, compute, what);
         }
     }
@@ -81,7 +83,9 @@ Result check_vae(const std::string& root, const nlohmann::json& entry) {
         LatentMoments moments = vae->record_encode(encode.builder(), encode.input("image", encoded.at("in.image")));
         encode.builder().output("mean", moments.mean);
         encode.builder().output("logvar", moments.logvar);
-        encode.run(*vae, weights);
+        encode.prepare();
+        encode.load(*vae, weights);
+        encode.run();
         Worst worst;
         std::vector<float> logvar = encode.output("logvar");
         for (float& v : logvar) v = std::clamp(v, -30.0f, 20.0f);
@@ -92,7 +96,9 @@ Result check_vae(const std::string& root, const nlohmann::json& entry) {
         Evaluation decode(compute);
         ValueId image = vae->record_decode(decode.builder(), decode.input("z", decoded.at("in.z")));
         decode.builder().output("image", image);
-        decode.run(*vae, weights);
+        decode.prepare();
+        decode.load(*vae, weights);
+        decode.run();
         result += compare_outputs(decode, decoded, entry, compute, "decode");
     }
     return result;
@@ -126,7 +132,9 @@ Result check_forward(const nlohmann::json& entry, const Denoiser& denoiser, cons
         e.observe(arrays, "out.");
         std::vector<float> bias = bias_of(arrays.at("in.mask"), denoiser.masked_text_bias());
         e.builder().output("prediction", record_denoiser(e, denoiser, arrays, bias));
-        e.run(denoiser, weights);
+        e.prepare();
+        e.load(denoiser, weights);
+        e.run();
         Worst worst;
         worst.add(prediction_error(e.output("prediction"), arrays.at("out.out")), "out");
         for (const SafeTensor& expected : arrays.tensors()) {
@@ -149,7 +157,9 @@ Result check_empty_mask(const nlohmann::json& entry, const Denoiser& denoiser, c
             float value = std::string(which) == "ones" ? 0 : denoiser.masked_text_bias();
             std::vector<float> bias(size_t(arrays.at("in.mask").elements()), value);
             e.builder().output("prediction", record_denoiser(e, denoiser, arrays, bias));
-            e.run(denoiser, weights);
+            e.prepare();
+            e.load(denoiser, weights);
+            e.run();
             worst.add(prediction_error(e.output("prediction"), arrays.at(std::string("out.") + which)), which);
         }
         result += report(label(entry, compute, "empty_mask"), worst, tolerance(entry, compute, "empty_mask"));

@@ -13,10 +13,10 @@
 
 namespace stepd::reference {
 
-Evaluation::Evaluation(DType compute, bool train)
+Evaluation::Evaluation(DType compute, bool (*trainable)(const std::string& name))
     : builder_(graph_, compute,
-               [=](const std::string&) {
-                   return ParameterInfo{compute, train};
+               [=](const std::string& name) {
+                   return ParameterInfo{compute, trainable && trainable(name)};
                }),
       backend_(make_cpu_backend()) {}
 
@@ -46,7 +46,7 @@ void Evaluation::observe(const SafetensorsReader& arrays, const std::string& pre
     };
 }
 
-void Evaluation::run(const Component& model, const SafetensorsReader& weights) {
+void Evaluation::prepare() {
     rewrite(graph_);
     executor_ = std::make_unique<Executor>(make_plan(graph_), *backend_);
     for (const Value& v : graph_.values) {
@@ -54,13 +54,18 @@ void Evaluation::run(const Component& model, const SafetensorsReader& weights) {
         if (v.role != Role::input) memory_[v.name] = Buffer(size_t(numel(v.shape)) * size_of(v.dtype));
         executor_->bind(v.name, memory_.at(v.name).data());
     }
-    load_weights(weights, model, [&](const ParameterSpec& parameter) {
-        ValueId v = graph_.find(parameter.name);
-        if (v == kNone) return Tensor{};
-        return Tensor{memory_.at(parameter.name).data(), graph_.value(v).dtype, parameter.shape};
-    });
-    executor_->run();
 }
+
+void Evaluation::load(const Component& model, const SafetensorsReader& weights) {
+    load_weights(weights, model, [&](const ParameterSpec& p) {
+        ValueId v = graph_.find(p.name);
+        return v == kNone ? Tensor{} : Tensor{memory_.at(p.name).data(), graph_.value(v).dtype, p.shape};
+    });
+}
+
+void* Evaluation::parameter(const std::string& name) { return memory_.at(name).data(); }
+
+void Evaluation::run() { executor_->run(); }
 
 std::vector<float> Evaluation::output(const std::string& name) const {
     const Value& v = executor_->value(name);

@@ -16,8 +16,8 @@ namespace stepd::reference {
 
 class Evaluation {
 public:
-    // compute: dtype of activations and of all weights. train: every parameter gets a gradient.
-    explicit Evaluation(DType compute, bool train = false);
+    // compute: dtype of activations and of all weights. trainable: which parameters get a gradient; null: none.
+    explicit Evaluation(DType compute, bool (*trainable)(const std::string& name) = nullptr);
 
     Graph& graph() { return graph_; }
     Builder& builder() { return builder_; }
@@ -31,8 +31,13 @@ public:
     // this.
     void observe(const SafetensorsReader& arrays, const std::string& prefix);
 
-    // Takes the weights of `model` from `weights` and runs everything recorded so far.
-    void run(const Component& model, const SafetensorsReader& weights);
+    // Ends recording: rewrites, plans and allocates.
+    void prepare();
+    // Fills the parameters that belong to `model`; others are left alone (zero at first).
+    void load(const Component& model, const SafetensorsReader& weights);
+    // Memory of a parameter, in the dtype given to the constructor.
+    void* parameter(const std::string& name);
+    void run();
     // An output after run(), as f32.
     std::vector<float> output(const std::string& name) const;
     bool has_output(const std::string& name) const { return executor_->has(name); }
