@@ -105,12 +105,12 @@ func (m *Manager) restore(ctx context.Context, row store.Session) (*Session, err
 	if err != nil {
 		return nil, err
 	}
-	s.actor.recoverState()
+	s.actor.recover()
 	return s, nil
 }
 
-// recoverState deals with a session whose server is gone. It runs before the actor's goroutine.
-func (a *actor) recoverState() {
+// recover deals with a session whose server is gone. It runs before the actor's goroutine.
+func (a *actor) recover() {
 	if a.state.State.Terminal() || a.state.State == Interrupted {
 		return
 	}
