@@ -68,17 +68,17 @@ private:
     }
 
     // Adds one contribution to the gradient of v. Gradients of activations have the type of the activation; those of
-    // weights (and what is computed from weights alone) stay as precise as they were made.
+    // weights, and of what is computed from weights alone, are f32.
     void accumulate(ValueId v, ValueId gradient) {
         ValueId& sum = gradients_[size_t(v)];
-        STEPD_CHECK(graph_.value(gradient).shape == graph_.value(v).shape, "the gradient of a value with shape ",
-                    to_string(graph_.value(v).shape), " has shape ", to_string(graph_.value(gradient).shape));
+        const Value& value = graph_.value(v);
+        STEPD_CHECK(graph_.value(gradient).shape == value.shape, "the gradient of a value with shape ",
+                    to_string(value.shape), " has shape ", to_string(graph_.value(gradient).shape));
         if (sum == kNone) {
-            sum = weight_like_[size_t(v)] ? gradient : builder_.cast(gradient, graph_.value(v).dtype);
-            return;
+            sum = builder_.cast(gradient, weight_like_[size_t(v)] ? DType::f32 : value.dtype);
+        } else {
+            sum = builder_.add(sum, gradient);
         }
-        if (weight_like_[size_t(v)]) sum = builder_.cast(sum, DType::f32);
-        sum = builder_.add(sum, gradient);
     }
 
     int name_parameter_gradients() {
@@ -86,7 +86,7 @@ private:
         size_t values = gradients_.size();
         for (size_t i = 0; i < values; ++i) {
             if (graph_.values[i].role != Role::parameter || gradients_[i] == kNone) continue;
-            builder_.output(gradient_name(graph_.values[i].name), builder_.cast(gradients_[i], DType::f32));
+            builder_.output(gradient_name(graph_.values[i].name), gradients_[i]);
             ++count;
         }
         return count;
