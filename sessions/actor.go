@@ -40,7 +40,9 @@ type actor struct {
 type change struct {
 	update store.Update
 	dirty  bool
-	after  []func(err error)
+	// fromWorker: messages of the worker are among what changed, and cannot be had again.
+	fromWorker bool
+	after      []func(err error)
 }
 
 func newActor(s *Session, state Snapshot, grants []store.Grant) *actor {
@@ -80,11 +82,12 @@ func (a *actor) loop() {
 }
 
 func (a *actor) finished() bool {
-	return (a.stopping || a.deleting && a.state.State.Terminal()) && a.worker == nil && !a.starting
+	return (a.stopping || a.deleting) && a.worker == nil && !a.starting
 }
 
 // handleAll takes what is there already along, so that fast steps share commits.
 func (a *actor) handleAll(m worker.Message, alive bool, messages <-chan worker.Message) {
+	a.change.fromWorker = true
 	for i := 0; ; i++ {
 		if !alive {
 			a.workerEnded()
@@ -137,7 +140,7 @@ func (a *actor) commit() {
 	var err error
 	if pending.dirty {
 		if err = a.write(pending.update); err != nil {
-			a.commitFailed(err)
+			a.commitFailed(err, pending.fromWorker)
 		}
 	}
 	if err == nil {
@@ -168,17 +171,25 @@ func (a *actor) write(update store.Update) error {
 	return err
 }
 
-// commitFailed goes back to what is durable. What the worker did since then is known to its checkpoints only, so it is
-// stopped; a later grant continues from there.
-func (a *actor) commitFailed(err error) {
-	a.logger().Error("session state cannot be stored; its worker is stopped", zap.Error(err))
+// commitFailed goes back to what is durable. A command has then not happened. What the worker did since then is known to
+// its checkpoints only, so it is stopped; a later grant continues from there.
+func (a *actor) commitFailed(err error, fromWorker bool) {
+	a.logger().Error("session state cannot be stored", zap.Error(err))
 	a.session.log.add("session state cannot be stored: " + err.Error())
 	view := a.session.view()
 	a.state, a.grants = view.snapshot, append([]store.Grant(nil), view.grants...)
-	if a.worker != nil {
-		a.worker.Kill()
+	switch {
+	case a.worker != nil && fromWorker:
+		a.kill()
+	case a.worker == nil && !a.starting && a.state.State.Active():
+		// It was the end of the worker that could not be stored; that has to be tried until it can.
+		a.withoutWorker("session state could not be stored")
+		time.AfterFunc(commitRetry, func() { a.post(func() {}) })
 	}
 }
+
+// commitRetry is the pause between attempts to store that a worker has ended.
+const commitRetry = time.Second
 
 func (a *actor) logger() *zap.Logger {
 	return a.session.manager.options.Logger.With(zap.String("session", a.session.id))

@@ -74,7 +74,7 @@ func (a *actor) setAborted() {
 
 // escalate is the next rung of the ladder.
 func (a *actor) escalate() {
-	if a.worker == nil {
+	if a.worker == nil || a.state.State != Aborting {
 		return
 	}
 	if !a.killing {
@@ -181,6 +181,11 @@ func (a *actor) interrupt(reason string) {
 func (a *actor) delete() {
 	a.deleting = true
 	a.abort()
+	a.afterCommit(func(err error) {
+		if err != nil {
+			a.kill()
+		}
+	})
 }
 
 // stop ends the worker so that the session can be continued by another server.

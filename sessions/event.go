@@ -90,7 +90,7 @@ type StageEvent struct {
 type ResumedEvent struct {
 	Step       int64  `json:"step"`
 	Checkpoint string `json:"checkpoint"`
-	// Changed lists the job fields that differ from those of the checkpoint.
+	// Changed lists the job fields that differ from those of the checkpoint, and "data" when the pictures or captions do.
 	Changed []string `json:"changed,omitempty"`
 }
 

@@ -105,12 +105,12 @@ func (m *Manager) restore(ctx context.Context, row store.Session) (*Session, err
 	if err != nil {
 		return nil, err
 	}
-	s.actor.recover()
+	s.actor.recoverState()
 	return s, nil
 }
 
-// recover deals with a session whose server is gone. It runs before the actor's goroutine.
-func (a *actor) recover() {
+// recoverState deals with a session whose server is gone. It runs before the actor's goroutine.
+func (a *actor) recoverState() {
 	if a.state.State.Terminal() || a.state.State == Interrupted {
 		return
 	}

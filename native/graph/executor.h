@@ -33,6 +33,9 @@ struct NodeTime {
     double seconds, flop, bytes;
 };
 
+// The profile as text: time, FLOP/s and bytes/s by op and part (forward, backward), slowest first, and in total.
+std::string print_profile(const Plan& plan, const std::vector<NodeTime>& times);
+
 class Executor {
 public:
     // Throws Code::unsupported naming an op that the backend lacks. The plan is moved in. arena: at least

@@ -23,41 +23,49 @@ public:
 private:
     struct Group {
         int64_t bytes = 0;
-        int producer = -1;          // node that makes the root, -1 when external
+        int recipe = -1;            // what makes the root, -1 when external
         bool external = true;       // has memory outside the arena
         bool forward = false;       // a temporary of the forward part
         bool kept = false;          // forward, and readable in the backward part
         bool settled = false;       // not to be dropped: tried, and the peak did not fall
-        int first = -1, last = -1;  // within the part that makes it
+        int first = -1, last = -1;  // first and last node that uses it, for forward groups within the forward part
     };
-    struct Span {  // of one group in the backward part; -1 while unused
+    struct Span {  // nodes that use a group in the backward part; -1 while there is none
         int first = -1, last = -1;
     };
-    struct Candidate {
-        ValueId group = kNone;
-        double score = 0;
-    };
 
+    void add_recipe(const Node& node);
+    void add_groups(int index);
+    void add_last_step(int index);
+    const Node& recipe(int i) const {
+        size_t n = graph_.nodes.size();
+        return size_t(i) < n ? graph_.nodes[size_t(i)] : extra_recipes_[size_t(i) - n];
+    }
     bool lost(ValueId group) const { return groups_[size_t(group)].forward && !groups_[size_t(group)].kept; }
     void simulate();
     void use(ValueId group, int node);
-    Candidate best_candidate();
+    void measure_peak();
+    ValueId best_candidate();
     double rebuild_cost(ValueId group, int at, double& pulled);
     ValueId rebuilt(ValueId v, Graph& out, std::vector<ValueId>& clones) const;
 
     const Graph& graph_;
     std::vector<ValueId> storage_;
-    std::vector<Group> groups_;                         // indexed by storage
-    std::vector<double> cost_;                          // per node, in FLOP; memory traffic counts as well
-    std::vector<std::vector<ValueId>> reads_, writes_;  // per node, groups
+    std::vector<Group> groups_;  // indexed by storage
+    // Recipes are the nodes of the graph, followed by cheaper ways to make one of their outputs (Op::last_step).
+    std::vector<Node> extra_recipes_;
+    std::vector<int> maker_;                            // per value: its recipe
+    std::vector<double> cost_;                          // per recipe, in FLOP; memory traffic counts as well
+    std::vector<std::vector<ValueId>> reads_, writes_;  // per recipe, groups
     // Result of the last simulation.
-    std::vector<Span> spans_;
-    std::vector<bool> cloned_;  // per node
-    std::vector<int64_t> live_;
+    std::vector<Span> spans_;     // per group
+    std::vector<bool> repeated_;  // per recipe: runs in the backward part
+    std::vector<int64_t> live_;   // per node, bytes
     int64_t peak_ = 0;
     int peak_node_ = 0;
-    std::vector<int> visited_;  // per group, stamp of rebuild_cost
-    int stamp_ = 0;
+    // Marks of rebuild_cost, per group.
+    std::vector<int> visited_;
+    int visit_ = 0;
 };
 
 }  // namespace stepd

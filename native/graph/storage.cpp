@@ -33,6 +33,15 @@ private:
     std::vector<ValueId> parent_;
 };
 
+bool same_layout(const Value& a, const Value& b) {
+    return numel(a.shape) == numel(b.shape) && size_of(a.dtype) == size_of(b.dtype);
+}
+
+bool can_take_over(const Graph& g, const Node& node, size_t input) {
+    ValueId x = node.inputs[input];
+    return (node.op->in_place >> input & 1) && x != kNone && same_layout(g.value(x), g.value(node.outputs[0]));
+}
+
 Sharing alias_sharing(const Graph& g) {
     Sharing sharing(g);
     for (const Node& node : g.nodes) {
@@ -45,6 +54,15 @@ Sharing alias_sharing(const Graph& g) {
         }  // else both have memory of their own, and the node copies
     }
     return sharing;
+}
+
+// Whether the node reads the memory of x also through an argument that must not change while it runs.
+bool read_otherwise(const Graph& g, const Node& node, Sharing& sharing, ValueId x) {
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+        if (node.inputs[i] == kNone || sharing.root(node.inputs[i]) != sharing.root(x)) continue;
+        if (!can_take_over(g, node, i)) return true;
+    }
+    return false;
 }
 
 }  // namespace
@@ -61,13 +79,17 @@ std::vector<ValueId> share_memory(const Graph& g) {
     }
     for (size_t i = 0; i < g.nodes.size(); ++i) {
         const Node& node = g.nodes[i];
-        if (!node.op->in_place) continue;
-        ValueId x = node.inputs[0], y = node.outputs[0];
-        if (!sharing.in_arena(x) || !sharing.in_arena(y) || bytes_of(g.value(x)) != bytes_of(g.value(y))) continue;
-        if (last_read[size_t(sharing.root(x))] != int(i)) continue;
-        int last = last_read[size_t(sharing.root(y))];
-        sharing.join(y, x);
-        last_read[size_t(sharing.root(x))] = std::max(last, int(i));
+        ValueId y = node.outputs[0];
+        for (size_t k = 0; k < node.inputs.size(); ++k) {
+            ValueId x = node.inputs[k];
+            if (!can_take_over(g, node, k)) continue;
+            if (!sharing.in_arena(x) || !sharing.in_arena(y) || last_read[size_t(sharing.root(x))] != int(i)) continue;
+            if (read_otherwise(g, node, sharing, x)) continue;
+            int last = last_read[size_t(sharing.root(y))];
+            sharing.join(y, x);
+            last_read[size_t(sharing.root(x))] = std::max(last, int(i));
+            break;
+        }
     }
     return sharing.roots();
 }

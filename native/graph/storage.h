@@ -12,7 +12,7 @@ namespace stepd {
 // contains an output lives in the memory of that output.
 std::vector<ValueId> share_aliases(const Graph& g);
 
-// As share_aliases, and the result of an Op::in_place takes over the memory of its input when that is read last there.
+// As share_aliases, and results take over the memory of an input that is read last where Op::in_place allows it.
 std::vector<ValueId> share_memory(const Graph& g);
 
 inline size_t bytes_of(const Value& v) { return size_t(numel(v.shape)) * size_of(v.dtype); }

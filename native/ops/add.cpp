@@ -15,6 +15,6 @@ void vjp_add(VjpContext& c) {
 }  // namespace
 
 extern const Op add{
-    .name = "add", .infer = infer_broadcast, .vjp = vjp_add, .cost = elementwise_cost, .in_place = true};
+    .name = "add", .infer = infer_broadcast, .vjp = vjp_add, .cost = elementwise_cost, .in_place = 0b11};
 
 }  // namespace stepd::ops

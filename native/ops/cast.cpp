@@ -18,6 +18,6 @@ void vjp(VjpContext& c) { c.grad_inputs[0] = c.grad_outputs[0]; }
 
 }  // namespace
 
-extern const Op cast{.name = "cast", .infer = infer, .vjp = vjp, .in_place = true};
+extern const Op cast{.name = "cast", .infer = infer, .vjp = vjp, .in_place = 0b1};
 
 }  // namespace stepd::ops

@@ -18,7 +18,7 @@ void vjp_gelu(VjpContext& c) { c.grad_inputs[0] = c.builder.op("gelu_bwd", {c.gr
 
 }  // namespace
 
-extern const Op gelu{.name = "gelu", .infer = infer_gelu, .vjp = vjp_gelu, .cost = cost_gelu, .in_place = true};
-extern const Op gelu_bwd{.name = "gelu_bwd", .infer = infer_gelu_bwd, .cost = cost_gelu, .in_place = true};
+extern const Op gelu{.name = "gelu", .infer = infer_gelu, .vjp = vjp_gelu, .cost = cost_gelu, .in_place = 0b1};
+extern const Op gelu_bwd{.name = "gelu_bwd", .infer = infer_gelu_bwd, .cost = cost_gelu, .in_place = 0b11};
 
 }  // namespace stepd::ops

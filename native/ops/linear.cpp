@@ -127,14 +127,19 @@ void vjp_linear(VjpContext& c) {
 }  // namespace
 
 extern const Op linear{.name = "linear", .infer = infer_linear, .vjp = vjp_linear, .cost = cost_linear};
-extern const Op linear_gelu{
-    .name = "linear_gelu", .infer = infer_linear_gelu, .cost = cost_linear_fused, .optional_output = 1};
+extern const Op linear_gelu{.name = "linear_gelu",
+                            .infer = infer_linear_gelu,
+                            .cost = cost_linear_fused,
+                            .optional_output = 1,
+                            .last_step = "gelu"};
 extern const Op linear_gate_residual{.name = "linear_gate_residual",
                                      .infer = infer_linear_gate_residual,
                                      .cost = cost_linear_fused,
+                                     .in_place = 0b10000,
                                      .optional_output = 1};
-extern const Op linear_dx{.name = "linear_dx", .infer = infer_linear_dx, .cost = cost_linear};
-extern const Op linear_dx_gelu{.name = "linear_dx_gelu", .infer = infer_linear_dx_gelu, .cost = cost_linear_fused};
+extern const Op linear_dx{.name = "linear_dx", .infer = infer_linear_dx, .cost = cost_linear, .in_place = 0b100};
+extern const Op linear_dx_gelu{
+    .name = "linear_dx_gelu", .infer = infer_linear_dx_gelu, .cost = cost_linear_fused, .in_place = 0b100};
 extern const Op linear_dw{.name = "linear_dw", .infer = infer_linear_dw, .cost = cost_linear_dw};
 
 }  // namespace stepd::ops

@@ -19,6 +19,6 @@ void vjp_mul(VjpContext& c) {
 }  // namespace
 
 extern const Op mul{
-    .name = "mul", .infer = infer_broadcast, .vjp = vjp_mul, .cost = elementwise_cost, .in_place = true};
+    .name = "mul", .infer = infer_broadcast, .vjp = vjp_mul, .cost = elementwise_cost, .in_place = 0b11};
 
 }  // namespace stepd::ops

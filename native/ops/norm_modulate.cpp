@@ -62,9 +62,14 @@ void vjp_norm_modulate(VjpContext& c) {
 
 }  // namespace
 
-extern const Op norm_modulate{
-    .name = "norm_modulate", .infer = infer_norm_modulate, .vjp = vjp_norm_modulate, .cost = cost_norm_modulate};
-extern const Op norm_modulate_bwd{
-    .name = "norm_modulate_bwd", .infer = infer_norm_modulate_bwd, .cost = cost_norm_modulate_bwd};
+extern const Op norm_modulate{.name = "norm_modulate",
+                              .infer = infer_norm_modulate,
+                              .vjp = vjp_norm_modulate,
+                              .cost = cost_norm_modulate,
+                              .in_place = 0b1};
+extern const Op norm_modulate_bwd{.name = "norm_modulate_bwd",
+                                  .infer = infer_norm_modulate_bwd,
+                                  .cost = cost_norm_modulate_bwd,
+                                  .in_place = 0b100011};
 
 }  // namespace stepd::ops

@@ -34,9 +34,14 @@ struct Op {
     void (*vjp)(VjpContext& c) = nullptr;
     Cost (*cost)(const Graph& g, const Node& node) = nullptr;  // null: no arithmetic, minimal traffic
     bool alias = false;                                        // output 0 shares the memory of input 0 (reshape)
-    bool in_place = false;  // output 0 may overwrite input 0 when that is its last use
+    // Inputs (bit i for input i) whose memory output 0 may take over when nothing reads them later. The kernels of such
+    // an op write an element of output 0 only after they have read the same element of those inputs.
+    uint32_t in_place = 0;
     // Output that is dropped (kNone in the node, null for the kernel) when nothing reads it; -1: all are always made.
     int optional_output = -1;
+    // Elementwise op that makes output 0 out of output 1, bit for bit; null when there is none. Rebuilding output 0
+    // from a kept output 1 is then cheap.
+    const char* last_step = nullptr;
 };
 
 const Op* find_op(const std::string& name);  // null when unknown

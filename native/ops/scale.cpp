@@ -14,6 +14,6 @@ void vjp(VjpContext& c) { c.grad_inputs[0] = c.builder.scale(c.grad_outputs[0], 
 
 }  // namespace
 
-extern const Op scale{.name = "scale", .infer = infer, .vjp = vjp, .cost = elementwise_cost, .in_place = true};
+extern const Op scale{.name = "scale", .infer = infer, .vjp = vjp, .cost = elementwise_cost, .in_place = 0b1};
 
 }  // namespace stepd::ops

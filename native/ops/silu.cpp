@@ -18,7 +18,7 @@ void vjp_silu(VjpContext& c) { c.grad_inputs[0] = c.builder.op("silu_bwd", {c.gr
 
 }  // namespace
 
-extern const Op silu{.name = "silu", .infer = infer_silu, .vjp = vjp_silu, .cost = cost_silu, .in_place = true};
-extern const Op silu_bwd{.name = "silu_bwd", .infer = infer_silu_bwd, .cost = cost_silu, .in_place = true};
+extern const Op silu{.name = "silu", .infer = infer_silu, .vjp = vjp_silu, .cost = cost_silu, .in_place = 0b1};
+extern const Op silu_bwd{.name = "silu_bwd", .infer = infer_silu_bwd, .cost = cost_silu, .in_place = 0b11};
 
 }  // namespace stepd::ops

@@ -124,7 +124,7 @@ private:
     void finish(int64_t i, int64_t j, double v) {
         if (case_.bias) v += bias_.at(size_t(j));
         want_pre_.push_back(v);
-        if (case_.gelu) v = gelu(v);
+        if (case_.gelu) v = gelu(case_.c == DType::bf16 ? to_float(to_bf16(float(v))) : v);
         if (case_.gelu_grad) v *= gelu_derivative(at(gelu_grad_, i, j));
         if (case_.gate) v *= at(gate_, i / kRowsPerGate, j);
         if (case_.add) v += at(add_, i, j);

@@ -149,6 +149,9 @@ TEST(GateResidual, ForwardAndGradientMatchFloat64) {
                                                    {{d.tokens(), dtype}, {d.vectors(), DType::f32}});
             expect_close(backward[0], dy, tolerance(dtype), "dy");
             expect_close(backward[1], dgate, 3e-6, "dgate");
+            auto frozen =
+                run_kernel_all_threads(isa, "gate_residual_bwd", {&dout, &gate, nullptr}, {{d.tokens(), dtype}});
+            EXPECT_TRUE(frozen[0].same_bits(backward[0])) << "without y only dgate is left out";
         }
     });
 }

@@ -34,9 +34,8 @@ inline ValueId block(Builder& b, const BlockConfig& c, const std::string& name, 
                      ValueId key_bias) {
     ValueId table = b.parameter(name + ".table", {6, c.dim});
     std::vector<ValueId> m = b.split(b.add(time, b.cast(table, DType::f32)), 1, 6);
-    ValueId y = attend(b, name + ".attn1", b.norm_modulate(x, m[1], m[0], 1e-6), b.norm_modulate(x, m[1], m[0], 1e-6),
-                       c.heads, kNone);
-    x = b.gate_residual(x, m[2], y);
+    ValueId y = b.norm_modulate(x, m[1], m[0], 1e-6);
+    x = b.gate_residual(x, m[2], attend(b, name + ".attn1", y, y, c.heads, kNone));
     x = b.add(x, attend(b, name + ".attn2", x, text, c.heads, key_bias));
     ValueId h = b.gelu(linear(b, name + ".ff1", b.norm_modulate(x, m[4], m[3], 1e-6), 4 * c.dim));
     return b.gate_residual(x, m[5], linear(b, name + ".ff2", h, c.dim));

@@ -37,6 +37,8 @@ type Manifest struct {
 	Created time.Time `json:"created"`
 	// JobDigest is the SHA-256 of job.json.
 	JobDigest string `json:"job_digest"`
+	// Data is the fingerprint of the data set.
+	Data string `json:"data,omitempty"`
 	// Build is the version of the core that wrote the state.
 	Build string `json:"build"`
 	// Weights is the file or folder for other programs, relative to the checkpoint folder.

@@ -74,8 +74,13 @@ func (r *run) resume(ctx context.Context) error {
 		if r.ready.Changed, err = changedFields(info, r.jobJSON); err != nil {
 			return err
 		}
+		if fingerprint, err := r.data.manifest.Fingerprint(); err != nil {
+			return err
+		} else if info.Manifest.Data != fingerprint {
+			r.ready.Changed = append(r.ready.Changed, "data")
+		}
 		if len(r.ready.Changed) > 0 {
-			r.reporter.Warning("the job differs from that of the checkpoint in: " + strings.Join(r.ready.Changed, ", "))
+			r.reporter.Warning("the run does not continue exactly: since the checkpoint these have changed: " + strings.Join(r.ready.Changed, ", "))
 		}
 	}
 	if r.ready.Kept, err = r.folder.List(); err != nil {

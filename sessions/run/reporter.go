@@ -45,7 +45,8 @@ type Ready struct {
 	Resumed *checkpoint.Info `json:"resumed,omitempty"`
 	// Kept are all checkpoints of the run folder, oldest first.
 	Kept []*checkpoint.Info `json:"kept,omitempty"`
-	// Changed lists the fields of the job that differ from those of the resumed checkpoint.
+	// Changed lists the fields of the job that differ from those of the resumed checkpoint, and "data" when the pictures,
+	// captions or crops do.
 	Changed []string `json:"changed,omitempty"`
 }
 

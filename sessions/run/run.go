@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/stepd/stepd/sessions/checkpoint"
 	"github.com/stepd/stepd/sessions/dataset"
@@ -32,6 +33,8 @@ type Request struct {
 	CacheDir string
 	// FS is for tests of failing disks; nil: the operating system's.
 	FS checkpoint.FS
+	// DiskRetry is how long to wait before a checkpoint is tried again on a full disk; zero: 30 seconds.
+	DiskRetry time.Duration
 }
 
 // errEnding ends preparations when an abort or a stop comes; it never leaves the package.
@@ -61,6 +64,9 @@ type run struct {
 // Run trains a job until its end, an abort, a stop or an error. When the error leaves the trained state usable, it is in
 // a checkpoint.
 func Run(ctx context.Context, request Request, e engine.Engine, control *Control, reporter Reporter) (Outcome, error) {
+	if request.DiskRetry == 0 {
+		request.DiskRetry = 30 * time.Second
+	}
 	r := &run{job: request.Job, request: request, engine: e, control: control, reporter: reporter, progress: newProgress(request.Job)}
 	unlock, err := r.openFolder(ctx)
 	if err != nil {

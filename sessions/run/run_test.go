@@ -6,7 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -240,9 +243,54 @@ func TestChangedJobFieldsAreReported(t *testing.T) {
 	_, _, err := whole(t, j)
 	require.NoError(t, err)
 	j.Steps, j.Engine.Optimizer.LR = 6, 0.2
+	require.NoError(t, os.WriteFile(filepath.Join(j.Datasets[0].Folder, "0.txt"), []byte("another caption"), 0o644))
 	r, _, err := whole(t, j)
 	require.NoError(t, err)
-	assert.Equal(t, []string{"engine.optimizer.lr", "steps"}, r.ready.Changed)
+	assert.Equal(t, []string{"engine.optimizer.lr", "steps", "data"}, r.ready.Changed)
+	assert.Len(t, r.warnings, 1)
+}
+
+// fullDisk has no space for manifests until it is freed.
+type fullDisk struct {
+	checkpoint.OS
+	refused chan struct{} // one token per refusal
+	freed   *atomic.Bool
+}
+
+func (d fullDisk) WriteFile(path string, data []byte) error {
+	if filepath.Base(path) == checkpoint.ManifestName && !d.freed.Load() {
+		d.refused <- struct{}{}
+		return &os.PathError{Op: "write", Path: path, Err: syscall.ENOSPC}
+	}
+	return d.OS.WriteFile(path, data)
+}
+
+func TestAFullDiskIsWaitedFor(t *testing.T) {
+	for _, abort := range []bool{false, true} {
+		j := fixture.Job(t, t.TempDir())
+		r, control := &recorder{}, NewControl()
+		control.Allow(j.Steps)
+		disk := fullDisk{refused: make(chan struct{}, 1000), freed: &atomic.Bool{}}
+		go func() {
+			<-disk.refused
+			<-disk.refused
+			if abort {
+				control.Abort()
+			} else {
+				disk.freed.Store(true)
+			}
+		}()
+		outcome, err := Run(context.Background(), Request{Job: j, CacheDir: t.TempDir(), FS: disk, DiskRetry: time.Millisecond}, &fake.Engine{}, control, r)
+		require.Len(t, r.warnings, 1)
+		assert.Contains(t, r.warnings[0], "disk is full")
+		if abort {
+			require.ErrorIs(t, err, syscall.ENOSPC)
+			continue
+		}
+		require.NoError(t, err)
+		assert.Equal(t, Completed, outcome)
+		assert.Len(t, r.checkpoints, 1)
+	}
 }
 
 func TestRequestsAreServedAtTheNextStep(t *testing.T) {

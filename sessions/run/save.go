@@ -2,9 +2,12 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/stepd/stepd/sessions/checkpoint"
@@ -21,10 +24,14 @@ func (r *run) save(ctx context.Context, reason string) error {
 		return nil
 	}
 	next := r.step * int64(r.job.Accumulation())
-	manifest := checkpoint.Manifest{Step: r.step, Epoch: r.ready.EpochOf(r.step), Budget: r.control.budget(), MicroBatch: next,
+	fingerprint, err := r.data.manifest.Fingerprint()
+	if err != nil {
+		return err
+	}
+	manifest := checkpoint.Manifest{Data: fingerprint, Step: r.step, Epoch: r.ready.EpochOf(r.step), Budget: r.control.budget(), MicroBatch: next,
 		Reason: reason, Name: r.job.Name, Created: time.Now().UTC(), Build: r.engine.Info().Version,
 		Published: publishedNames(r.job, r.step, reason)}
-	info, err := r.folder.Commit(manifest, r.jobJSON, func(dir string) (string, error) { return r.write(ctx, dir) })
+	info, err := r.commit(ctx, manifest)
 	if err != nil {
 		return err
 	}
@@ -42,6 +49,34 @@ func (r *run) save(ctx context.Context, reason string) error {
 		r.reporter.Warning(err.Error())
 	}
 	return nil
+}
+
+// commit waits for space on a full disk, unless the run has to end.
+func (r *run) commit(ctx context.Context, manifest checkpoint.Manifest) (*checkpoint.Info, error) {
+	ending, cancel := r.control.onEnd(ctx)
+	defer cancel()
+	for warned := false; ; warned = true {
+		info, err := r.folder.Commit(manifest, r.jobJSON, func(dir string) (string, error) { return r.write(ctx, dir) })
+		if err == nil || !isDiskFull(err) || ending.Err() != nil {
+			return info, err
+		}
+		if !warned {
+			r.reporter.Warning(fmt.Sprintf("the disk is full; training waits until there is space for the checkpoint of step %d: %v", r.step, err))
+		}
+		retry := time.NewTimer(r.request.DiskRetry)
+		select {
+		case <-retry.C:
+		case <-ending.Done():
+			retry.Stop()
+			return nil, err
+		}
+	}
+}
+
+// isDiskFull also knows the errors of the native core, which come as text.
+func isDiskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
+		strings.Contains(err.Error(), "No space left on device") || strings.Contains(err.Error(), "Disk quota exceeded")
 }
 
 // write fills a checkpoint folder and returns the part that is for other programs.

@@ -26,6 +26,9 @@ var migrations embed.FS
 // FileName of the database in the data folder.
 const FileName = "stepd.db"
 
+// ErrNewer says that the database was written by a newer program.
+var ErrNewer = errors.New("newer database")
+
 // Store is an open database.
 type Store struct {
 	writer  *sql.DB // one connection
@@ -135,7 +138,7 @@ func (s *Store) migrate(ctx context.Context) error {
 		return err
 	}
 	if version > len(names) {
-		return fmt.Errorf("the database has version %d, this program knows %d; use a newer stepd", version, len(names))
+		return fmt.Errorf("%w: the database has version %d, this program knows %d; use a newer stepd", ErrNewer, version, len(names))
 	}
 	for i := version; i < len(names); i++ {
 		script, err := migrations.ReadFile(names[i])
@@ -149,6 +152,18 @@ func (s *Store) migrate(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("migrate to version %d: %w", i+1, err)
 		}
+	}
+	return nil
+}
+
+// Check reads the whole database and returns what is wrong with it.
+func (s *Store) Check(ctx context.Context) error {
+	var result string
+	if err := s.readers.QueryRowContext(ctx, "PRAGMA integrity_check").Scan(&result); err != nil {
+		return fmt.Errorf("check store: %w", err)
+	}
+	if result != "ok" {
+		return fmt.Errorf("check store: %s", result)
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ const (
 )
 
 // niceness keeps the supervisor responsive while all cores train.
-const niceness = 10
+const niceness = 5
 
 // errSupervisorGone ends a run whose supervisor does not answer any more.
 var errSupervisorGone = errors.New("supervisor is gone")

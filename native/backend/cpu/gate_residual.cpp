@@ -26,8 +26,32 @@ void op_gate_residual(const KernelArgs& k) {
         k.in[0], k.in[2], k.out[0]);
 }
 
-// (dout[B,S,D], gate[B,D] f32, y[B,S,D]) -> dy = gate dout, dgate[B,D] f32 = sum over tokens of dout y
+namespace {
+
+// dy = gate dout
+void scale_by_gate(const KernelArgs& k) {
+    int64_t width = k.in[0].dim(-1), tokens = k.in[0].dim(-2), rows = k.in[0].numel() / width;
+    const float* gates = k.in[1].f32();
+    with_types(
+        [&](const auto* dout, auto* dy) {
+            for_blocks(k.pool, rows, width, [&](int64_t row, int64_t row_end, int64_t col, int64_t col_end) {
+                for (; row < row_end; row++) {
+                    for_vectors(col_end - col, [&](int64_t i, auto lanes) {
+                        int64_t at = row * width + col + i;
+                        store(dy + at, load(dout + at, lanes) * load(gates + row / tokens * width + col + i, lanes),
+                              lanes);
+                    });
+                }
+            });
+        },
+        k.in[0], k.out[0]);
+}
+
+}  // namespace
+
+// (dout[B,S,D], gate[B,D] f32, y[B,S,D]?) -> dy = gate dout, dgate[B,D] f32 = sum over tokens of dout y (only with y)
 void op_gate_residual_bwd(const KernelArgs& k) {
+    if (!k.in[2]) return scale_by_gate(k);
     int64_t width = k.in[0].dim(-1), tokens = k.in[0].dim(-2), batch = k.in[0].numel() / (width * tokens);
     const float* gates = k.in[1].f32();
     OrderedSum sums(k.pool, batch, tokens, width);

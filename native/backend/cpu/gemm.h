@@ -28,7 +28,7 @@ struct Gemm {
     // The epilogue, applied in this order to the f32 accumulator v of element (i,j):
     const Tensor* bias = nullptr;  // v += bias[j]
     Matrix pre;                    // when pre.data: pre[i,j] = v rounded to pre.dtype (what backward needs)
-    bool gelu = false;             // v = gelu_tanh(v)
+    bool gelu = false;             // v = gelu_tanh(v rounded to c.dtype), so that pre alone gives the same y
     Matrix gelu_grad;              // when set: v *= gelu_tanh'(gelu_grad[i,j])
     Matrix gate;                   // when set, [m / rows_per_gate, n]: v *= gate[i / rows_per_gate, j]
     int64_t rows_per_gate = 1;

@@ -27,11 +27,17 @@ inline void store_elements(const Matrix& m, int64_t i, int64_t j, Vec v, int cou
     }
 }
 
+inline Vec round_to_bf16(Vec v) {
+    bf16 rounded[W];
+    store(rounded, v);
+    return load(rounded);
+}
+
 // Finishes C(i, j .. j+count-1), count <= W, from its accumulators v. `add` may be the memory of `c`.
 inline void finish(const Gemm& g, int64_t i, int64_t j, int count, Vec v) {
     if (g.bias) v += load_elements(g.bias->data, g.bias->dtype, j, count);
     if (g.pre.data) store_elements(g.pre, i, j, v, count);
-    if (g.gelu) v = gelu(v);
+    if (g.gelu) v = gelu(g.c.dtype == DType::bf16 ? round_to_bf16(v) : v);
     if (g.gelu_grad.data) v = v * gelu_derivative(load_elements(g.gelu_grad, i, j, count));
     if (g.gate.data) v = v * load_elements(g.gate, i / g.rows_per_gate, j, count);
     if (g.add.data) v += load_elements(g.add, i, j, count);

@@ -1,0 +1,243 @@
+package sessions
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/stepd/stepd/sessions/checkpoint"
+	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/store"
+)
+
+// DoctorOptions say what to examine.
+type DoctorOptions struct {
+	DataDir string
+	// Outputs are folders that hold run folders. Run folders that the index does not know are added to it by Repair.
+	Outputs []string
+	Repair  bool
+}
+
+// Doctor checks the index and every run folder, with hashes, and repairs what it finds when asked to. No server may be
+// running on the data folder.
+func Doctor(ctx context.Context, options DoctorOptions) ([]checkpoint.Finding, error) {
+	if err := prepareDataDir(options.DataDir); err != nil {
+		return nil, err
+	}
+	unlock, err := lockDataDir(ctx, options.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	d := &doctor{options: options}
+	if err := d.openStore(ctx); err != nil {
+		return d.findings, err
+	}
+	if d.store == nil {
+		return d.findings, nil
+	}
+	err = d.examine(ctx)
+	return d.findings, errors.Join(err, d.store.Close())
+}
+
+type doctor struct {
+	options  DoctorOptions
+	store    *store.Store
+	findings []checkpoint.Finding
+}
+
+func (d *doctor) found(path, problem, repair string) {
+	d.findings = append(d.findings, checkpoint.Finding{Path: path, Problem: problem, Repair: repair})
+}
+
+// openStore puts a database that cannot be used aside; a new one is filled from the run folders.
+func (d *doctor) openStore(ctx context.Context) error {
+	path := filepath.Join(d.options.DataDir, store.FileName)
+	opened, err := store.Open(ctx, d.options.DataDir)
+	if err == nil {
+		if err = opened.Check(ctx); err == nil {
+			d.store = opened
+			return nil
+		}
+		err = errors.Join(err, opened.Close())
+	}
+	if errors.Is(err, store.ErrNewer) {
+		return err
+	}
+	d.found(path, err.Error(), "put aside; a new index is made from the run folders")
+	if !d.options.Repair {
+		return nil
+	}
+	aside := fmt.Sprintf("%s.broken-%d", path, time.Now().Unix())
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Rename(path+suffix, aside+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	d.store, err = store.Open(ctx, d.options.DataDir)
+	return err
+}
+
+func (d *doctor) examine(ctx context.Context) error {
+	rows, err := d.store.Sessions(ctx)
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	ids := map[string]bool{}
+	for _, row := range rows {
+		known[row.RunDir] = true
+		ids[row.ID] = ids[row.ID] || !row.Deleted
+		if row.Deleted {
+			continue
+		}
+		if err := d.session(ctx, row); err != nil {
+			return fmt.Errorf("session %q: %w", row.ID, err)
+		}
+	}
+	for _, output := range d.options.Outputs {
+		output, err := filepath.Abs(output)
+		if err != nil {
+			return err
+		}
+		manifests, err := filepath.Glob(filepath.Join(output, "*", "checkpoint-*", checkpoint.ManifestName))
+		if err != nil {
+			return err
+		}
+		for _, manifest := range manifests {
+			dir := filepath.Dir(filepath.Dir(manifest))
+			if known[dir] {
+				continue
+			}
+			known[dir] = true
+			if err := d.adopt(ctx, dir, ids); err != nil {
+				return fmt.Errorf("run folder %s: %w", dir, err)
+			}
+		}
+	}
+	return nil
+}
+
+// fsck examines a run folder that nobody works in.
+func (d *doctor) fsck(ctx context.Context, dir string) ([]*checkpoint.Info, error) {
+	unlock, err := checkpoint.Lock(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	good, findings, err := checkpoint.Fsck(dir, d.options.Repair)
+	d.findings = append(d.findings, findings...)
+	return good, err
+}
+
+// session compares the index with the run folder. Checkpoints that the index does not have yet are adopted by the next
+// worker; those that it has and the folder has not are taken out.
+func (d *doctor) session(ctx context.Context, row store.Session) error {
+	var good []*checkpoint.Info
+	if _, err := os.Stat(row.RunDir); err == nil {
+		if good, err = d.fsck(ctx, row.RunDir); err != nil {
+			return err
+		}
+	}
+	present := map[int64]bool{}
+	for _, info := range good {
+		present[info.Manifest.Step] = true
+	}
+	recorded, err := d.store.Checkpoints(ctx, row.Key)
+	if err != nil {
+		return err
+	}
+	update := store.Update{Session: row.Key}
+	for _, c := range recorded {
+		if !present[c.Step] {
+			d.found(row.RunDir, fmt.Sprintf("the index has a checkpoint of step %d that is not there", c.Step), "taken out of the index")
+			update.Removed = append(update.Removed, c.Step)
+		}
+	}
+	if !d.options.Repair || len(update.Removed) == 0 {
+		return nil
+	}
+	_, err = d.store.Apply(ctx, update)
+	return err
+}
+
+// adopt makes an Interrupted session of a run folder.
+func (d *doctor) adopt(ctx context.Context, dir string, ids map[string]bool) error {
+	good, err := d.fsck(ctx, dir)
+	if err != nil || len(good) == 0 {
+		return err
+	}
+	newest := good[0]
+	for _, info := range good {
+		if info.Manifest.Step > newest.Manifest.Step {
+			newest = info
+		}
+	}
+	text, err := newest.Job()
+	if err != nil {
+		return err
+	}
+	j, err := job.Parse(text)
+	if err != nil {
+		return err
+	}
+	j.Output, j.Name = filepath.Dir(dir), filepath.Base(dir)
+	d.found(dir, "the run is not in the index", "added as an interrupted session")
+	if !d.options.Repair {
+		return nil
+	}
+	id := j.Name
+	if ids[id] {
+		id = strings.ReplaceAll(uuid.NewString(), "-", "")
+	}
+	ids[id] = true
+	return d.insert(ctx, id, j, good, newest)
+}
+
+func (d *doctor) insert(ctx context.Context, id string, j *job.Job, good []*checkpoint.Info, newest *checkpoint.Info) error {
+	last := describeCheckpoint(newest)
+	now := time.Now().UTC()
+	snapshot := Snapshot{ID: id, Name: j.Name, State: Interrupted, Completed: last.Step, Allowed: last.Step, MaxSteps: j.MaxSteps, Steps: j.Steps,
+		End: j.End(), Epoch: last.Epoch, LastCheckpoint: &last, Interruption: "restored from the run folder", RunDir: j.RunDir(),
+		Created: newest.Manifest.Created, Updated: now}
+	if snapshot.Completed >= snapshot.End {
+		snapshot.State, snapshot.Interruption = Completed, ""
+	}
+	created, err := json.Marshal(CreatedEvent{Name: j.Name, RunDir: j.RunDir(), Steps: j.Steps, MaxSteps: j.MaxSteps})
+	if err != nil {
+		return err
+	}
+	state, err := json.Marshal(StateEvent{To: snapshot.State, Reason: "restored from the run folder", Completed: last.Step, Allowed: last.Step})
+	if err != nil {
+		return err
+	}
+	snapshot.LastEvent = 2
+	record, err := json.Marshal(snapshot)
+	if err != nil {
+		return err
+	}
+	fixed, err := json.Marshal(static{Job: j})
+	if err != nil {
+		return err
+	}
+	key := strings.ReplaceAll(uuid.NewString(), "-", "")
+	update := store.Update{Session: key, Events: []store.Event{
+		{Index: 1, Time: now, Kind: string(KindCreated), Data: created}, {Index: 2, Time: now, Kind: string(KindState), Data: state}}}
+	for _, info := range good {
+		data, err := json.Marshal(describeCheckpoint(info))
+		if err != nil {
+			return err
+		}
+		update.Checkpoints = append(update.Checkpoints, store.Checkpoint{Step: info.Manifest.Step, Data: data})
+	}
+	_, err = d.store.Create(ctx, store.Session{Key: key, ID: id, Created: snapshot.Created, RunDir: snapshot.RunDir, Static: fixed, Record: record}, update)
+	return err
+}

@@ -1,0 +1,120 @@
+package job
+
+import (
+	"encoding/json"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/stepd/stepd/sessions/engine"
+)
+
+func valid() *Job {
+	return &Job{
+		Name: "run", Output: "/out",
+		Engine: engine.Config{Model: "/model", DType: "bf16", WeightDType: "fp32", TextTokens: 120,
+			Adapter: &engine.Adapter{Type: "lora", Rank: 16, Alpha: 16}, Optimizer: engine.Optimizer{Name: "adamw", LR: 1e-4}},
+		Datasets:  []Dataset{{ID: "a", Folder: "/a", Resolution: 512, Repeats: 1}},
+		BatchSize: 1, Steps: 100, Save: Save{DType: "bf16"},
+		Sampling: Sampling{Prompts: []Prompt{{Text: "p", Width: 512, Height: 512, Steps: 20}}},
+	}
+}
+
+func TestValidJobsHaveNoProblems(t *testing.T) {
+	assert.Empty(t, valid().Validate())
+	assert.NoError(t, valid().Check())
+}
+
+func TestProblems(t *testing.T) {
+	tests := []struct {
+		field  string
+		change func(j *Job)
+	}{
+		{"name", func(j *Job) { j.Name = "" }},
+		{"name", func(j *Job) { j.Name = "../up" }},
+		{"name", func(j *Job) { j.Name = ".." }},
+		{"name", func(j *Job) { j.Name = "a\x00b" }},
+		{"name", func(j *Job) { j.Name = "a\xffb" }},
+		{"name", func(j *Job) { j.Name = strings.Repeat("a", 201) }},
+		{"output", func(j *Job) { j.Output = "" }},
+		{"steps", func(j *Job) { j.Steps = 0 }},
+		{"steps", func(j *Job) { j.Steps = math.MaxInt64 }},
+		{"batch_size", func(j *Job) { j.BatchSize = 0 }},
+		{"log_every", func(j *Job) { j.LogEvery = -1 }},
+		{"resume", func(j *Job) { j.Resume = "checkpoint-../x" }},
+		{"resume", func(j *Job) { j.Resume = "somewhere" }},
+		{"datasets", func(j *Job) { j.Datasets = nil }},
+		{"datasets[1].id", func(j *Job) { j.Datasets = append(j.Datasets, j.Datasets[0]) }},
+		{"datasets[0].folder", func(j *Job) { j.Datasets[0].Folder = "" }},
+		{"datasets[0].repeats", func(j *Job) { j.Datasets[0].Repeats = 0 }},
+		{"datasets[0].resolution", func(j *Job) { j.Datasets[0].Resolution = math.NaN() }},
+		{"datasets[0].crop", func(j *Job) { j.Datasets[0].Crop = "left" }},
+		{"engine.model", func(j *Job) { j.Engine.Model = "" }},
+		{"engine.dtype", func(j *Job) { j.Engine.DType = "fp8" }},
+		{"engine.optimizer.lr", func(j *Job) { j.Engine.Optimizer.LR = math.Inf(1) }},
+		{"engine.optimizer.params.eps", func(j *Job) { j.Engine.Optimizer.Params = map[string]float64{"eps": math.NaN()} }},
+		{"engine.adapter.rank", func(j *Job) { j.Engine.Adapter.Rank = 0 }},
+		{"engine.caption_dropout", func(j *Job) { j.Engine.CaptionDropout = 1.5 }},
+		{"engine.text_tokens", func(j *Job) { j.Engine.TextTokens = 0 }},
+		{"save.every", func(j *Job) { j.Save.Every = -1 }},
+		{"save.dtype", func(j *Job) { j.Save.DType = "int8" }},
+		{"save.style", func(j *Job) { j.Save.Style = "other" }},
+		{"sampling.prompts[0].width", func(j *Job) { j.Sampling.Prompts[0].Width = 513 }},
+		{"sampling.prompts[0].steps", func(j *Job) { j.Sampling.Prompts[0].Steps = 0 }},
+		{"sampling.prompts[0].name", func(j *Job) { j.Sampling.Prompts[0].Name = "a/b" }},
+	}
+	for _, test := range tests {
+		t.Run(test.field, func(t *testing.T) {
+			j := valid()
+			test.change(j)
+			problems := j.Validate()
+			require.Len(t, problems, 1)
+			assert.Equal(t, test.field, problems[0].Field)
+			assert.NotEmpty(t, problems[0].Message)
+		})
+	}
+}
+
+func TestAllProblemsComeAtOnce(t *testing.T) {
+	err := (&Job{}).Check()
+	var invalid *Invalid
+	require.ErrorAs(t, err, &invalid)
+	assert.Greater(t, len(invalid.Problems), 8)
+	for _, problem := range invalid.Problems {
+		assert.Contains(t, err.Error(), problem.String())
+	}
+}
+
+func TestJSONRoundTrip(t *testing.T) {
+	j := valid()
+	limit := int64(-5)
+	j.MaxSteps = &limit
+	j.Metadata = map[string]string{"a": "b"}
+	j.Warnings = []string{"w"}
+	data, err := json.Marshal(j)
+	require.NoError(t, err)
+	again, err := Parse(data)
+	require.NoError(t, err)
+	assert.Equal(t, j, again)
+	copied, err := j.Clone()
+	require.NoError(t, err)
+	copied.Datasets[0].Folder = "/other"
+	assert.Equal(t, "/a", j.Datasets[0].Folder)
+	_, err = Parse([]byte("{"))
+	assert.Error(t, err)
+}
+
+func TestEnd(t *testing.T) {
+	low, high, negative := int64(10), int64(1000), int64(-1)
+	for _, test := range []struct {
+		limit *int64
+		want  int64
+	}{{nil, 100}, {&low, 10}, {&high, 100}, {&negative, 0}} {
+		j := valid()
+		j.MaxSteps = test.limit
+		assert.Equal(t, test.want, j.End())
+	}
+}
