@@ -181,12 +181,11 @@ ValueId PixArt::head(Builder& b, const Bucket& bucket, ValueId x, ValueId embedd
     return o_.out_channels == o_.in_channels ? x : b.slice(x, 1, 0, o_.in_channels);
 }
 
-// As PyTorch starts its layers, except for a zero output projection: training starts from the prediction zero.
+// As diffusers starts its layers, except for a zero output projection: training starts from the prediction zero. Its
+// numbers are drawn all the same, so that what follows equals a model that diffusers created from the same seed.
 void PixArt::initialise(const ParameterSpec& parameter, Generator& generator, float* out) const {
     int64_t count = numel(parameter.shape);
-    if (parameter.name.starts_with("proj_out.")) {
-        std::fill_n(out, count, 0.0f);
-    } else if (parameter.name.ends_with("scale_shift_table")) {
+    if (parameter.name.ends_with("scale_shift_table")) {
         generator.randn(out, count);
         float divisor = float(std::sqrt(double(o_.width)));
         for (int64_t i = 0; i < count; ++i) out[i] /= divisor;
@@ -195,6 +194,7 @@ void PixArt::initialise(const ParameterSpec& parameter, Generator& generator, fl
     } else {
         nn::bias_uniform(generator, fan_in(weight_of(parameter).shape), out, count);
     }
+    if (parameter.name.starts_with("proj_out.")) std::fill_n(out, count, 0.0f);
 }
 
 // The weight that a bias belongs to.
