@@ -28,23 +28,27 @@ inline Vec load(const bf16* p) {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16))};
 }
 inline void store(bf16* p, Vec x) {  // round to nearest even; NaN stays NaN
+    const __m512i upper_halves = _mm512_set_epi16(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1, 31, 29, 27, 25,
+                                                  23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
     __m512i u = _mm512_castps_si512(x.v);
-    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-    __m512i r = _mm512_srli_epi32(_mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
-    __mmask16 nan = _mm512_cmp_ps_mask(x.v, x.v, _CMP_UNORD_Q);
-    r = _mm512_mask_mov_epi32(r, nan, _mm512_set1_epi32(0x7fc0));
-    _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(r));
+    __mmask16 odd = _mm512_test_epi32_mask(u, _mm512_set1_epi32(0x10000));
+    __m512i half = _mm512_mask_blend_epi32(odd, _mm512_set1_epi32(0x7fff), _mm512_set1_epi32(0x8000));
+    __mmask16 number = _mm512_cmp_ps_mask(x.v, x.v, _CMP_ORD_Q);
+    __m512i r = _mm512_mask_add_epi32(_mm512_set1_epi32(0x7fc00000), number, u, half);
+    _mm256_storeu_si256((__m256i*)p, _mm512_castsi512_si256(_mm512_permutexvar_epi16(upper_halves, r)));
 }
 inline Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
 inline Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
 inline Vec operator/(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
 inline Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline Vec negative_fma(Vec a, Vec b, Vec c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }  // c - a b
 inline Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline Vec sqrt(Vec a) { return {_mm512_sqrt_ps(a.v)}; }
 inline Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 inline Vec scalef(Vec a, Vec n) { return {_mm512_scalef_ps(a.v, n.v)}; }  // a * 2^n, n integral
+inline Vec rough_reciprocal(Vec a) { return {_mm512_rcp14_ps(a.v)}; }
 
 #elif defined(__AVX2__)
 
@@ -71,10 +75,12 @@ inline Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
 inline Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
 inline Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.v, b.v)}; }
 inline Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+inline Vec negative_fma(Vec a, Vec b, Vec c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }  // c - a b
 inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
 inline Vec sqrt(Vec a) { return {_mm256_sqrt_ps(a.v)}; }
 inline Vec round(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+inline Vec rough_reciprocal(Vec a) { return {_mm256_rcp_ps(a.v)}; }
 inline Vec scalef(Vec a, Vec n) {  // two halves, so that 2^-126 .. 2^-149 results do not wrap
     __m256i i = _mm256_cvtps_epi32(n.v);
     __m256i h = _mm256_srai_epi32(i, 1);
@@ -120,9 +126,8 @@ inline float maximum(Vec x) {
     return m;
 }
 
-// e^x to about 1 ulp of float32 (Cephes polynomial), flushing to 0 below -104 and to inf above 89.
-inline Vec exp(Vec x) {
-    x = max(min(x, set1(89.f)), set1(-104.f));
+// e^x to about 1 ulp of float32 (Cephes polynomial) for -104 <= x <= 89.
+inline Vec exp_in_range(Vec x) {
     Vec n = round(x * set1(1.44269504088896341f));
     Vec r = fma(n, set1(-0.693359375f), x);
     r = fma(n, set1(2.12194440e-4f), r);
@@ -136,23 +141,26 @@ inline Vec exp(Vec x) {
     return scalef(p, n);
 }
 
-// tanh(u) = 1 - 2 / (e^2u + 1): exact at both ends. The loss of relative accuracy near 0 (about 1e-7 absolute) does not
-// show in gelu, where tanh is added to 1.
-inline Vec tanh(Vec u) {
-    return set1(1.f) - set1(2.f) / (exp(u + u) + set1(1.f));
-}
+// e^x, flushing to 0 below -104 and to inf above 89.
+inline Vec exp(Vec x) { return exp_in_range(max(min(x, set1(89.f)), set1(-104.f))); }
 
-// gelu, tanh approximation: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), and its derivative.
-inline Vec gelu(Vec x) {
-    Vec t = tanh(set1(0.7978845608028654f) * fma(set1(0.044715f) * x * x, x, x));
-    return set1(0.5f) * x * (set1(1.f) + t);
+// 1 / (1 + e^x) to about 1 ulp. A division costs as much as the exponential; an estimate and one Newton step are cheaper.
+// The upper bound keeps e^x finite, for which the step would be 0 * inf.
+inline Vec logistic_of_negative(Vec x) {
+    Vec denominator = exp_in_range(max(min(x, set1(88.f)), set1(-88.f))) + set1(1.f);
+    Vec estimate = rough_reciprocal(denominator);
+    return fma(estimate, negative_fma(denominator, estimate, set1(1.f)), estimate);
 }
+inline Vec sigmoid(Vec x) { return logistic_of_negative(set1(0.f) - x); }
+
+// gelu, tanh approximation, and its derivative: 0.5 x (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3).
+constexpr float kGelu1 = 2 * 0.7978845608028654f, kGelu3 = kGelu1 * 0.044715f;
+inline Vec gelu(Vec x) { return x * logistic_of_negative(x * fma(set1(-kGelu3), x * x, set1(-kGelu1))); }
 inline Vec gelu_derivative(Vec x) {
     Vec x2 = x * x;
-    Vec t = tanh(set1(0.7978845608028654f) * fma(set1(0.044715f) * x2, x, x));
-    Vec du = set1(0.7978845608028654f) * fma(set1(3.f * 0.044715f), x2, set1(1.f));
-    return set1(0.5f) * (set1(1.f) + t) + set1(0.5f) * x * (set1(1.f) - t * t) * du;
+    Vec s = logistic_of_negative(x * fma(set1(-kGelu3), x2, set1(-kGelu1)));
+    Vec slope = fma(set1(3 * kGelu3), x2, set1(kGelu1));  // of 2u
+    return fma(x * slope, s * (set1(1.f) - s), s);
 }
-inline Vec sigmoid(Vec x) { return set1(1.f) / (set1(1.f) + exp(set1(0.f) - x)); }
 
 }  // namespace stepd::STEPD_ISA
