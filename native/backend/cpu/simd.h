@@ -42,13 +42,16 @@ inline Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
 inline Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
 inline Vec operator/(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
 inline Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
-inline Vec negative_fma(Vec a, Vec b, Vec c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }  // c - a b
 inline Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline Vec sqrt(Vec a) { return {_mm512_sqrt_ps(a.v)}; }
 inline Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 inline Vec scalef(Vec a, Vec n) { return {_mm512_scalef_ps(a.v, n.v)}; }  // a * 2^n, n integral
-inline Vec rough_reciprocal(Vec a) { return {_mm512_rcp14_ps(a.v)}; }
+inline Vec reciprocal(Vec a) {  // of a finite number, to about 1 ulp; a division costs four times as much
+    __m512 estimate = _mm512_rcp14_ps(a.v);
+    __m512 error = _mm512_fnmadd_ps(a.v, estimate, _mm512_set1_ps(1.f));
+    return {_mm512_fmadd_ps(estimate, error, estimate)};
+}
 
 #elif defined(__AVX2__)
 
@@ -75,12 +78,11 @@ inline Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
 inline Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
 inline Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.v, b.v)}; }
 inline Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
-inline Vec negative_fma(Vec a, Vec b, Vec c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }  // c - a b
 inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
 inline Vec sqrt(Vec a) { return {_mm256_sqrt_ps(a.v)}; }
 inline Vec round(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
-inline Vec rough_reciprocal(Vec a) { return {_mm256_rcp_ps(a.v)}; }
+inline Vec reciprocal(Vec a) { return {_mm256_div_ps(_mm256_set1_ps(1.f), a.v)}; }
 inline Vec scalef(Vec a, Vec n) {  // two halves, so that 2^-126 .. 2^-149 results do not wrap
     __m256i i = _mm256_cvtps_epi32(n.v);
     __m256i h = _mm256_srai_epi32(i, 1);
@@ -144,12 +146,9 @@ inline Vec exp_in_range(Vec x) {
 // e^x, flushing to 0 below -104 and to inf above 89.
 inline Vec exp(Vec x) { return exp_in_range(max(min(x, set1(89.f)), set1(-104.f))); }
 
-// 1 / (1 + e^x) to about 1 ulp. A division costs as much as the exponential; an estimate and one Newton step are cheaper.
-// The upper bound keeps e^x finite, for which the step would be 0 * inf.
+// 1 / (1 + e^x) to about 1 ulp. The upper bound keeps the denominator finite.
 inline Vec logistic_of_negative(Vec x) {
-    Vec denominator = exp_in_range(max(min(x, set1(88.f)), set1(-88.f))) + set1(1.f);
-    Vec estimate = rough_reciprocal(denominator);
-    return fma(estimate, negative_fma(denominator, estimate, set1(1.f)), estimate);
+    return reciprocal(exp_in_range(max(min(x, set1(88.f)), set1(-88.f))) + set1(1.f));
 }
 inline Vec sigmoid(Vec x) { return logistic_of_negative(set1(0.f) - x); }
 
