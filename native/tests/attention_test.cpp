@@ -100,8 +100,14 @@ HostTensor padding_mask(const Dims& dims, double masked) {
 const std::vector<Dims> kDims = {
     {1, 1, 1, 1, 8},     {2, 35, 35, 3, 24},  {1, 64, 32, 2, 64},   {1, 65, 300, 2, 72},
     {2, 17, 5, 2, 12},   {1, 1, 129, 2, 40},  {1, 131, 257, 1, 80}, {1, 70, 140, 2, 128},
-    {1, 33, 31, 1, 256}, {1, 40, 67, 1, 512}, {20, 3, 130, 1, 16},
+    {1, 33, 31, 1, 256}, {1, 40, 67, 1, 512}, {20, 3, 130, 1, 16},  {1, 300, 290, 1, 72},
 };
+
+// What bf16 or f32 results may differ by. Tiles also round the weights to bf16.
+double allowed(const std::string& isa, DType dtype) {
+    if (dtype == DType::f32) return 1e-5;
+    return isa.starts_with("amx") ? 6e-3 : 3e-3;
+}
 
 struct Inputs {
     HostTensor q, k, v, dout;
@@ -123,8 +129,8 @@ TEST(Attention, ForwardMatchesFloat64) {
                                                   {{d.queries(), dtype}, {d.lse(), DType::f32}}, d.attrs());
                 Forward want =
                     attention(d, in.q.values(), in.k.values(), in.v.values(), masked ? key_bias.values() : Values{});
-                expect_close(got[0], want.o, dtype == DType::f32 ? 5e-6 : 3e-3, "o");
-                expect_close(got[1], want.lse, 2e-6, "lse");
+                expect_close(got[0], want.o, allowed(isa, dtype), "o");
+                expect_close(got[1], want.lse, isa.starts_with("amx") ? 1e-4 : 2e-6, "lse");
             }
         }
     });
@@ -138,7 +144,7 @@ TEST(Attention, PositionBiasIsAddedPerHead) {
             auto got = run_kernel_all_threads(isa, "attention", {&in.q, &in.k, &in.v, &key_bias, &bias},
                                               {{d.queries(), dtype}, {d.lse(), DType::f32}}, d.attrs());
             Forward want = attention(d, in.q.values(), in.k.values(), in.v.values(), key_bias.values(), bias.values());
-            expect_close(got[0], want.o, dtype == DType::f32 ? 5e-6 : 3e-3, "o");
+            expect_close(got[0], want.o, allowed(isa, dtype), "o");
         }
     });
 }
@@ -153,13 +159,13 @@ TEST(Attention, FullyMaskedRows) {
         HostTensor lowest({1, d.N}, DType::f32, Values(size_t(d.N), -FLT_MAX));
         std::vector<OutputSpec> outputs{{d.queries(), dtype}, {d.lse(), DType::f32}};
         auto got = run_kernel_all_threads(isa, "attention", {&in.q, &in.k, &in.v, &mild, nullptr}, outputs, d.attrs());
-        expect_close(got[0], attention(d, in.q.values(), in.k.values(), in.v.values(), {}).o, 3e-3, "-10000");
+        expect_close(got[0], attention(d, in.q.values(), in.k.values(), in.v.values(), {}).o, 6e-3, "-10000");
         got = run_kernel_all_threads(isa, "attention", {&in.q, &in.k, &in.v, &lowest, nullptr}, outputs, d.attrs());
         Values mean(in.q.size());
         for (size_t i = 0; i < mean.size(); i++)
             for (int64_t n = 0; n < d.N; n++)
                 mean[i] += in.v.at(size_t(n * d.H * d.d) + i % size_t(d.H * d.d)) / double(d.N);
-        expect_close(got[0], mean, 3e-3, "lowest float");
+        expect_close(got[0], mean, 6e-3, "lowest float");
     });
 }
 
@@ -206,10 +212,9 @@ TEST(AttentionBackward, MatchesFloat64) {
                     run_kernel_all_threads(isa, "attention_bwd", {&in.q, &in.k, &in.v, key_bias, &o, &lse, &in.dout},
                                            {{d.queries(), dtype}, {d.keys(), dtype}, {d.keys(), dtype}}, d.attrs());
                 Gradients want = attention_bwd(d, in.q.values(), in.k.values(), in.v.values(), bias, in.dout.values());
-                double allowed = dtype == DType::f32 ? 1e-5 : 3e-3;
-                expect_close(got[0], want.dq, allowed, "dq");
-                expect_close(got[1], want.dk, allowed, "dk");
-                expect_close(got[2], want.dv, allowed, "dv");
+                expect_close(got[0], want.dq, allowed(isa, dtype), "dq");
+                expect_close(got[1], want.dk, allowed(isa, dtype), "dk");
+                expect_close(got[2], want.dv, allowed(isa, dtype), "dv");
             }
         }
     });

@@ -1,8 +1,8 @@
 // Attention without the S x N matrix: blocks of keys pass by a block of queries whose running maximum, sum and output
 // stay in the cache (online softmax, as in FlashAttention). Everything is transposed, scores are [key, query] and the
 // output is [channel, query], so that a vector lane is a query and the softmax needs no horizontal operation.
-#include <cfloat>
-
+#include "backend/cpu/attention_amx.h"
+#include "backend/cpu/attention_softmax.h"
 #include "backend/cpu/attention_tiles.h"
 #include "backend/cpu/kernels.h"
 
@@ -12,43 +12,25 @@ namespace {
 constexpr int64_t kQueries = 64;  // per block: the scores of a block fill half of the first cache
 constexpr int64_t kKeys = 128;
 
-struct Shapes {
-    int64_t batch, queries, keys, heads, width;  // width: channels of one head
-    float scale;
-
-    int64_t ld() const { return heads * width; }
-    int64_t padded_width() const { return round_up(width, W); }
-};
-
 // The working memory of one thread, in floats.
 struct Block {
     float *query, *key, *value, *scores, *out, *maximum, *total;
 
-    static int64_t floats(const Shapes& s) {
-        return 2 * s.width * kQueries + 2 * kKeys * s.padded_width() + kKeys * kQueries + 2 * kQueries;
+    int64_t padded_width;  // of a row of keys or values
+
+    static int64_t floats(const AttentionShapes& s) {
+        return 2 * s.width * kQueries + 2 * kKeys * round_up(s.width, W) + kKeys * kQueries + 2 * kQueries;
     }
-    Block(float* p, const Shapes& s) {
-        query = p;                                  // [width, lanes]
-        out = query + s.width * kQueries;           // [width, lanes]
-        key = out + s.width * kQueries;             // [kKeys, padded width]
-        value = key + kKeys * s.padded_width();     // [kKeys, padded width]
-        scores = value + kKeys * s.padded_width();  // [kKeys, lanes]
-        maximum = scores + kKeys * kQueries;        // [lanes]
-        total = maximum + kQueries;                 // [lanes]
+    Block(float* p, const AttentionShapes& s) : padded_width(round_up(s.width, W)) {
+        query = p;                              // [width, lanes]
+        out = query + s.width * kQueries;       // [width, lanes]
+        key = out + s.width * kQueries;         // [kKeys, padded width]
+        value = key + kKeys * padded_width;     // [kKeys, padded width]
+        scores = value + kKeys * padded_width;  // [kKeys, lanes]
+        maximum = scores + kKeys * kQueries;    // [lanes]
+        total = maximum + kQueries;             // [lanes]
     }
 };
-
-// Scales and biases the scores of W queries, and returns their maximum.
-Vec finish_scores(float* scores, int64_t keys, int64_t lanes, float scale, const float* key_bias) {
-    Vec highest[2] = {set1(-FLT_MAX), set1(-FLT_MAX)};  // two chains hide the latency
-    for (int64_t i = 0; i < keys; i++) {
-        float* s = scores + i * lanes;
-        Vec biased = fma(load(s), set1(scale), set1(key_bias ? key_bias[i] : 0.f));
-        store(s, biased);
-        highest[i % 2] = max(highest[i % 2], biased);
-    }
-    return max(highest[0], highest[1]);
-}
 
 // scores = exp(scores - highest); returns the sums.
 Vec exponentials(float* scores, int64_t keys, int64_t lanes, Vec highest) {
@@ -62,8 +44,8 @@ Vec exponentials(float* scores, int64_t keys, int64_t lanes, Vec highest) {
 }
 
 // Turns raw scores [keys, lanes] into weights and moves maximum, total and output on to the new maximum.
-void softmax(const Block& block, int64_t keys, int64_t lanes, const Shapes& s, float scale, const float* key_bias,
-             bool first) {
+void softmax(const Block& block, int64_t keys, int64_t lanes, const AttentionShapes& s, float scale,
+             const float* key_bias, bool first) {
     for (int64_t j = 0; j < lanes; j += W) {
         Vec old = load(block.maximum + j);
         Vec highest = max(old, finish_scores(block.scores + j, keys, lanes, scale, key_bias));
@@ -82,51 +64,52 @@ void softmax(const Block& block, int64_t keys, int64_t lanes, const Shapes& s, f
 }
 
 // o and lse of queries [begin, begin + count) of head h of sample b.
-void attend(const KernelArgs& k, const Shapes& s, int64_t b, int64_t h, int64_t begin, int64_t count, Block block) {
-    int64_t lanes = round_up(count, W);
-    int64_t query_row = (b * s.queries + begin) * s.ld() + h * s.width;
-    pack_transposed({k.in[0], query_row, s.ld(), s.width}, count, block.query, lanes);
+void attend(const KernelArgs& k, const AttentionShapes& s, int64_t b, int64_t h, int64_t begin, int64_t count,
+            const Block& block) {
+    int64_t lanes = round_up(count, W), width = block.padded_width;
+    pack_transposed(s.rows(k.in[0], b, h, begin), count, block.query, lanes);
     std::fill(block.maximum, block.maximum + lanes, -FLT_MAX);
     const Tensor &key_bias = k.in[3], &bias = k.in[4];
     for (int64_t first = 0; first < s.keys; first += kKeys) {
         int64_t keys = std::min(kKeys, s.keys - first);
-        int64_t key_row = (b * s.keys + first) * s.ld() + h * s.width;
-        pack_rows({k.in[1], key_row, s.ld(), s.width}, keys, block.key, s.padded_width());
-        pack_rows({k.in[2], key_row, s.ld(), s.width}, keys, block.value, s.padded_width());
-        tile_product({block.key, s.padded_width(), 1}, block.query, lanes, keys, lanes, s.width, block.scores, lanes,
-                     false);
+        pack_rows(s.rows(k.in[1], b, h, first), keys, block.key, width);
+        pack_rows(s.rows(k.in[2], b, h, first), keys, block.value, width);
+        tile_product({block.key, width, 1}, block.query, lanes, keys, lanes, s.width, block.scores, lanes, false);
         float scale = s.scale;
-        if (bias) {  // added to scaled scores
-            for (int64_t i = 0; i < keys * lanes; i += W) store(block.scores + i, load(block.scores + i) * set1(scale));
-            add_transposed({bias, (h * s.queries + begin) * s.keys + first, s.keys, keys}, count, block.scores, lanes);
+        if (bias) {
+            HeadRows rows{bias, (h * s.queries + begin) * s.keys + first, s.keys, keys};
+            scale_and_add_transposed(rows, count, scale, block.scores, lanes);
             scale = 1.f;
         }
         softmax(block, keys, lanes, s, scale, key_bias ? key_bias.f32() + b * s.keys + first : nullptr, first == 0);
-        tile_product({block.value, 1, s.padded_width()}, block.scores, lanes, s.width, lanes, keys, block.out, lanes,
-                     first > 0);
+        tile_product({block.value, 1, width}, block.scores, lanes, s.width, lanes, keys, block.out, lanes, first > 0);
     }
-    float* lse = k.out[1] ? k.out[1].f32() + (b * s.heads + h) * s.queries + begin : nullptr;
+    float* lse = k.out[1].f32() + (b * s.heads + h) * s.queries + begin;
     for (int64_t i = 0; i < lanes; i++) {
-        if (lse && i < count) lse[i] = block.maximum[i] + std::log(block.total[i]);
+        if (i < count) lse[i] = block.maximum[i] + std::log(block.total[i]);
         block.total[i] = 1.f / block.total[i];
     }
-    unpack_transposed(block.out, lanes, block.total, count, {k.out[0], query_row, s.ld(), s.width});
+    unpack_transposed(block.out, lanes, block.total, count, s.rows(k.out[0], b, h, begin));
 }
 
 }  // namespace
 
-// (q[B,S,H*d], k[B,N,H*d], v[B,N,H*d], key_bias[B,N] f32?, bias[H,S,N] f32?) {heads, scale} -> o[B,S,H*d], lse[B,H,S]
-// f32 o = softmax(scale q k^T + key_bias + bias) v per head, lse the natural logarithm of the sum of exponentials. A
-// row whose keys all carry the same bias, however negative, is the plain softmax of that row as far as f32 can tell
-// them apart.
+// (q[B,S,H*d], k[B,N,H*d], v[B,N,H*d], key_bias[B,N] f32?, bias[H,S,N] f32?) {heads, scale}
+//   -> o[B,S,H*d], lse[B,H,S] f32
+// o = softmax(scale q k^T + key_bias + bias) v per head; lse is the natural logarithm of the sum of exponentials.
+// A row whose keys all carry the same bias, however negative, is the softmax without it as far as f32 can tell its
+// scores apart then.
 void op_attention(const KernelArgs& k) {
-    int64_t heads = int64_t(k.attr("heads"));
-    Shapes s{k.in[0].dim(0), k.in[0].dim(1), k.in[1].dim(1), heads, k.in[0].dim(2) / heads, float(k.attr("scale"))};
+    AttentionShapes s(k);
+#ifdef STEPD_ISA_amx
+    if (attention_amx_applies(k)) return attention_amx(k, s);
+#endif
     int64_t blocks = (s.queries + kQueries - 1) / kQueries;
-    k.pool.run(s.batch * heads * blocks, [&](int64_t ticket, int thread) {
+    k.pool.run(s.batch * s.heads * blocks, [&](int64_t ticket, int thread) {
         int64_t head = ticket / blocks, begin = ticket % blocks * kQueries;
         auto* memory = static_cast<float*>(k.pool.scratch(thread, size_t(Block::floats(s)) * sizeof(float)));
-        attend(k, s, head / heads, head % heads, begin, std::min(kQueries, s.queries - begin), Block(memory, s));
+        Block block(memory, s);
+        attend(k, s, head / s.heads, head % s.heads, begin, std::min(kQueries, s.queries - begin), block);
     });
 }
 

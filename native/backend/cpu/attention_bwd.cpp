@@ -3,158 +3,115 @@
 //   dv = P^T do,  dP = do v^T,  dS = scale P (dP - delta),  dq = dS k,  dk = dS^T q
 // in blocks of queries x keys, a vector lane being a key (FlashAttention's backward pass, keys outside, queries
 // inside).
+#include "backend/cpu/attention_bwd.h"
+
 #include <cstring>
 
+#include "backend/cpu/attention_amx.h"
 #include "backend/cpu/attention_tiles.h"
 #include "backend/cpu/kernels.h"
 
 namespace stepd::STEPD_ISA {
 namespace {
 
-constexpr int64_t kQueries = 64;
-constexpr int64_t kKeys = 128;
-constexpr int64_t kEnoughTickets = 16;  // with fewer heads than this, the keys of a head are divided as well
+constexpr int64_t kQueries = 64;  // per block
 
-enum Input { kQ, kK, kV, kKeyBias, kO, kLse, kDo };
-enum Output { kDq, kDk, kDv };
+class BlockPass {
+public:
+    static constexpr int64_t kKeys = 128;
 
-struct Shapes {
-    int64_t batch, queries, keys, heads, width;
-    float scale;
-
-    int64_t ld() const { return heads * width; }
-    int64_t padded_width() const { return round_up(width, W); }
-    int64_t key_blocks() const { return (keys + kKeys - 1) / kKeys; }
-    // Number of tickets that share the keys of one head; depends on the shape alone.
-    int64_t parts() const {
-        int64_t all = batch * heads;
-        return all >= kEnoughTickets ? 1 : std::min(key_blocks(), (kEnoughTickets + all - 1) / all);
+    static int64_t floats(const AttentionShapes& s) {
+        int64_t width = round_up(s.width, W);
+        return round_up(s.queries, W) + kKeys + (5 * kKeys + 2 * kQueries) * width + 2 * kQueries * kKeys;
     }
-    int64_t dq_floats() const { return queries * padded_width(); }
-    HeadRows rows(const Tensor& t, int64_t b, int64_t h, int64_t first) const {
-        return {t, (b * t.dim(1) + first) * ld() + h * width, ld(), width};
+    static int64_t dq_floats(const AttentionShapes& s) { return s.queries * round_up(s.width, W); }
+
+    BlockPass(const KernelArgs& k, const AttentionShapes& s, float* memory)
+        : k_(k), s_(s), width_(round_up(s.width, W)), delta_(memory) {
+        key_bias_ = delta_ + round_up(s.queries, W);
+        key_ = key_bias_ + kKeys;
+        key_t_ = key_ + kKeys * width_;
+        value_t_ = key_t_ + kKeys * width_;
+        dkey_ = value_t_ + kKeys * width_;
+        dvalue_ = dkey_ + kKeys * width_;
+        query_ = dvalue_ + kKeys * width_;
+        dout_ = query_ + kQueries * width_;
+        weights_ = dout_ + kQueries * width_;
+        dscores_ = weights_ + kQueries * kKeys;
     }
-};
 
-// The working memory of one thread, in floats.
-struct Block {
-    float *delta, *key, *key_t, *value_t, *key_bias, *dkey, *dvalue;  // of one block of keys (delta: of all queries)
-    float *query, *dout, *weights, *dscores;                          // of one block of queries
+    void start_head(int64_t b, int64_t h) {
+        b_ = b;
+        h_ = h;
+        row_products(s_.rows(k_.in[kDo], b, h, 0), s_.rows(k_.in[kO], b, h, 0), s_.queries, delta_);
+    }
 
-    static int64_t floats(const Shapes& s) { return Block(nullptr, s).weights_end_; }
-    Block(float* p, const Shapes& s) {
-        int64_t used = 0, width = s.padded_width();
-        auto take = [&](int64_t count) {
-            used += round_up(count, W);
-            return p ? p + used - round_up(count, W) : nullptr;
-        };
-        delta = take(s.queries);
-        key = take(kKeys * width);
-        key_t = take(kKeys * width);
-        value_t = take(kKeys * width);
-        key_bias = take(kKeys);
-        dkey = take(kKeys * width);
-        dvalue = take(kKeys * width);
-        query = take(kQueries * width);
-        dout = take(kQueries * width);
-        weights = take(kQueries * kKeys);
-        dscores = take(kQueries * kKeys);
-        weights_end_ = used;
+    void key_block(int64_t first, float* dq, bool accumulate) {
+        int64_t keys = std::min(kKeys, s_.keys - first), lanes = round_up(keys, W);
+        pack_rows(s_.rows(k_.in[kK], b_, h_, first), keys, key_, width_);
+        pack_transposed(s_.rows(k_.in[kK], b_, h_, first), keys, key_t_, lanes);
+        pack_transposed(s_.rows(k_.in[kV], b_, h_, first), keys, value_t_, lanes);
+        std::fill(key_bias_, key_bias_ + lanes, 0.f);
+        if (const Tensor& bias = k_.in[kKeyBias])
+            std::memcpy(key_bias_, bias.f32() + b_ * s_.keys + first, size_t(keys) * sizeof(float));
+        for (int64_t i = 0; i < s_.queries; i += kQueries)
+            query_block(i, std::min(kQueries, s_.queries - i), keys, lanes, dq + i * width_, accumulate);
+        unpack_rows(dkey_, width_, keys, s_.rows(k_.out[kDk], b_, h_, first));
+        unpack_rows(dvalue_, width_, keys, s_.rows(k_.out[kDv], b_, h_, first));
+    }
+
+    void store_dq(const float* dq, int64_t b, int64_t h) const {
+        unpack_rows(dq, width_, s_.queries, s_.rows(k_.out[kDq], b, h, 0));
     }
 
 private:
-    int64_t weights_end_;
-};
+    // The packed block of keys against queries [first, first + queries).
+    void query_block(int64_t first, int64_t queries, int64_t keys, int64_t lanes, float* dq, bool accumulate_dq) {
+        pack_rows(s_.rows(k_.in[kQ], b_, h_, first), queries, query_, width_);
+        pack_rows(s_.rows(k_.in[kDo], b_, h_, first), queries, dout_, width_);
+        tile_product({query_, width_, 1}, key_t_, lanes, queries, lanes, s_.width, weights_, lanes, false);
+        tile_product({dout_, width_, 1}, value_t_, lanes, queries, lanes, s_.width, dscores_, lanes, false);
+        differentiate_softmax(first, queries, lanes);
+        tile_product({weights_, 1, lanes}, dout_, width_, keys, width_, queries, dvalue_, width_, first > 0);
+        tile_product({dscores_, 1, lanes}, query_, width_, keys, width_, queries, dkey_, width_, first > 0);
+        tile_product({dscores_, lanes, 1}, key_, width_, queries, width_, keys, dq, width_, accumulate_dq);
+    }
 
-// delta[i] = sum over channels of do(i, c) o(i, c)
-void row_products(const HeadRows& dout, const HeadRows& out, int64_t rows, float* delta) {
-    with_types(
-        [&](const auto* x, const auto* y) {
-            for (int64_t i = 0; i < rows; i++) {
-                Vec total = set1(0.f);
-                for_vectors(dout.width, [&](int64_t c, auto lanes) {
-                    int64_t at = i * dout.ld + c;
-                    total = fma(load(x + dout.first + at, lanes), load(y + out.first + at, lanes), total);
-                });
-                delta[i] = sum(total);
+    // In place: scores -> P, dP -> dS.
+    void differentiate_softmax(int64_t first, int64_t queries, int64_t lanes) {
+        const float* lse = k_.in[kLse].f32() + (b_ * s_.heads + h_) * s_.queries + first;
+        for (int64_t i = 0; i < queries; i++) {
+            Vec row_lse = set1(lse[i]), delta = set1(delta_[first + i]);
+            for (int64_t j = 0; j < lanes; j += W) {
+                float *weight = weights_ + i * lanes + j, *dscore = dscores_ + i * lanes + j;
+                Vec p = exp(fma(load(weight), set1(s_.scale), load(key_bias_ + j)) - row_lse);
+                store(weight, p);
+                store(dscore, p * (load(dscore) - delta) * set1(s_.scale));
             }
-        },
-        dout.tensor, out.tensor);
-}
-
-// In place: scores -> P, dP -> dS.
-void differentiate_softmax(const Block& block, int64_t queries, int64_t lanes, const float* lse, const float* delta,
-                           float scale) {
-    for (int64_t i = 0; i < queries; i++) {
-        Vec row_lse = set1(lse[i]), row_delta = set1(delta[i]);
-        for (int64_t j = 0; j < lanes; j += W) {
-            float *weight = block.weights + i * lanes + j, *dscore = block.dscores + i * lanes + j;
-            Vec p = exp(fma(load(weight), set1(scale), load(block.key_bias + j)) - row_lse);
-            store(weight, p);
-            store(dscore, p * (load(dscore) - row_delta) * set1(scale));
         }
     }
-}
 
-// One block of keys against all queries: writes dk and dv of the block, adds to dq[S, padded width].
-void key_block(const KernelArgs& k, const Shapes& s, int64_t b, int64_t h, int64_t first, const Block& block, float* dq,
-               bool first_block) {
-    int64_t keys = std::min(kKeys, s.keys - first), lanes = round_up(keys, W), width = s.padded_width();
-    pack_rows(s.rows(k.in[kK], b, h, first), keys, block.key, width);
-    pack_transposed(s.rows(k.in[kK], b, h, first), keys, block.key_t, lanes);
-    pack_transposed(s.rows(k.in[kV], b, h, first), keys, block.value_t, lanes);
-    std::fill(block.key_bias, block.key_bias + lanes, 0.f);
-    if (k.in[kKeyBias])
-        std::memcpy(block.key_bias, k.in[kKeyBias].f32() + b * s.keys + first, size_t(keys) * sizeof(float));
-    const float* lse = k.in[kLse].f32() + (b * s.heads + h) * s.queries;
-    for (int64_t i = 0; i < s.queries; i += kQueries) {
-        int64_t queries = std::min(kQueries, s.queries - i);
-        pack_rows(s.rows(k.in[kQ], b, h, i), queries, block.query, width);
-        pack_rows(s.rows(k.in[kDo], b, h, i), queries, block.dout, width);
-        tile_product({block.query, width, 1}, block.key_t, lanes, queries, lanes, s.width, block.weights, lanes, false);
-        tile_product({block.dout, width, 1}, block.value_t, lanes, queries, lanes, s.width, block.dscores, lanes,
-                     false);
-        differentiate_softmax(block, queries, lanes, lse + i, block.delta + i, s.scale);
-        tile_product({block.weights, 1, lanes}, block.dout, width, keys, width, queries, block.dvalue, width, i > 0);
-        tile_product({block.dscores, 1, lanes}, block.query, width, keys, width, queries, block.dkey, width, i > 0);
-        tile_product({block.dscores, lanes, 1}, block.key, width, queries, width, keys, dq + i * width, width,
-                     !first_block);
-    }
-    unpack_rows(block.dkey, width, keys, s.rows(k.out[kDk], b, h, first));
-    unpack_rows(block.dvalue, width, keys, s.rows(k.out[kDv], b, h, first));
-}
-
-// dq of one head = the sum of its parts, in order.
-void add_parts(const KernelArgs& k, const Shapes& s, int64_t head, float* parts) {
-    for (int64_t part = 1; part < s.parts(); part++)
-        for (int64_t i = 0; i < s.dq_floats(); i += W)
-            store(parts + i, load(parts + i) + load(parts + part * s.dq_floats() + i));
-    unpack_rows(parts, s.padded_width(), s.queries, s.rows(k.out[kDq], head / s.heads, head % s.heads, 0));
-}
+    const KernelArgs& k_;
+    const AttentionShapes& s_;
+    int64_t b_ = 0, h_ = 0;
+    int64_t width_;  // of a packed row
+    float* delta_;   // of all queries
+    float *key_bias_, *key_, *key_t_, *value_t_, *dkey_, *dvalue_;
+    float *query_, *dout_, *weights_, *dscores_;
+};
 
 }  // namespace
 
 // (q[B,S,H*d], k[B,N,H*d], v[B,N,H*d], key_bias[B,N] f32?, o[B,S,H*d], lse[B,H,S] f32, do[B,S,H*d]) {heads, scale}
-// -> dq, dk, dv. One ticket is one head, or a fixed part of its keys when there are few heads.
+//   -> dq, dk, dv
+// P loses accuracy where lse is so far from 0 that f32 cannot hold log N beside it: with every key of a row masked by
+// -10000 its error is about 1e-3.
 void op_attention_bwd(const KernelArgs& k) {
-    int64_t heads = int64_t(k.attr("heads"));
-    Shapes s{k.in[kQ].dim(0), k.in[kQ].dim(1), k.in[kK].dim(1), heads, k.in[kQ].dim(2) / heads, float(k.attr("scale"))};
-    int64_t parts = s.parts(), work = Block::floats(s) + (parts == 1 ? s.dq_floats() : 0);
-    int64_t shared = parts == 1 ? 0 : s.batch * heads * parts * s.dq_floats();
-    auto* memory = static_cast<float*>(k.pool.scratch(0, size_t(shared + k.pool.threads() * work) * sizeof(float)));
-    k.pool.run(s.batch * heads * parts, [&](int64_t ticket, int thread) {
-        int64_t head = ticket / parts, part = ticket % parts, b = head / heads, h = head % heads;
-        float* own = memory + shared + thread * work;
-        Block block(own, s);
-        float* dq = parts == 1 ? own + Block::floats(s) : memory + ticket * s.dq_floats();
-        row_products(s.rows(k.in[kDo], b, h, 0), s.rows(k.in[kO], b, h, 0), s.queries, block.delta);
-        int64_t begin = s.key_blocks() * part / parts, end = s.key_blocks() * (part + 1) / parts;
-        for (int64_t i = begin; i < end; i++) key_block(k, s, b, h, i * kKeys, block, dq, i == begin);
-        if (parts == 1) unpack_rows(dq, s.padded_width(), s.queries, s.rows(k.out[kDq], b, h, 0));
-    });
-    if (parts == 1) return;
-    k.pool.run(s.batch * heads,
-               [&](int64_t head, int) { add_parts(k, s, head, memory + head * parts * s.dq_floats()); });
+    AttentionShapes s(k);
+#ifdef STEPD_ISA_amx
+    if (attention_bwd_amx_applies(k)) return attention_bwd_amx(k, s);
+#endif
+    differentiate_attention<BlockPass>(k, s);
 }
 
 }  // namespace stepd::STEPD_ISA

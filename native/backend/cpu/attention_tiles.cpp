@@ -115,11 +115,26 @@ void pack_transposed(const HeadRows& x, int64_t rows, float* to, int64_t ld_to) 
     for_columns(x, rows, ld_to, [&](int64_t c, int64_t r, Vec column) { store(to + c * ld_to + r, column); });
 }
 
-void add_transposed(const HeadRows& x, int64_t rows, float* to, int64_t ld_to) {
+void scale_and_add_transposed(const HeadRows& x, int64_t rows, float scale, float* to, int64_t ld_to) {
     for_columns(x, rows, ld_to, [&](int64_t c, int64_t r, Vec column) {
         float* p = to + c * ld_to + r;
-        store(p, load(p) + column);
+        store(p, fma(load(p), set1(scale), column));
     });
+}
+
+void row_products(const HeadRows& x, const HeadRows& y, int64_t rows, float* products) {
+    with_types(
+        [&](const auto* a, const auto* b) {
+            for (int64_t r = 0; r < rows; r++) {
+                Vec total = set1(0.f);
+                for_vectors(x.width, [&](int64_t c, auto lanes) {
+                    total =
+                        fma(load(a + x.first + r * x.ld + c, lanes), load(b + y.first + r * y.ld + c, lanes), total);
+                });
+                products[r] = sum(total);
+            }
+        },
+        x.tensor, y.tensor);
 }
 
 void unpack_rows(const float* from, int64_t ld_from, int64_t rows, const HeadRows& x) {
@@ -142,8 +157,9 @@ void unpack_transposed(const float* from, int64_t ld_from, const float* factor, 
                 for (int64_t c = 0; c < x.width; c += W) {
                     Vec block[W];
                     int64_t cols = std::min<int64_t>(W, x.width - c);
+                    Vec scale = factor ? load(factor + r) : set1(1.f);
                     for (int64_t i = 0; i < W; i++)
-                        block[i] = i < cols ? load(from + (c + i) * ld_from + r) * load(factor + r) : set1(0.f);
+                        block[i] = i < cols ? load(from + (c + i) * ld_from + r) * scale : set1(0.f);
                     transpose(block);
                     for (int64_t i = 0; i < std::min<int64_t>(W, rows - r); i++) {
                         if (cols >= W)

@@ -2,6 +2,7 @@
 // f32 or bf16 in memory and f32 blocks whose rows are whole vectors.
 #pragma once
 
+#include "backend/cpu/attention_shapes.h"
 #include "backend/cpu/elementwise.h"
 
 namespace stepd::STEPD_ISA {
@@ -19,25 +20,23 @@ struct Strided {
 void tile_product(Strided a, const float* b, int64_t ldb, int64_t rows, int64_t cols, int64_t depth, float* c,
                   int64_t ldc, bool accumulate);
 
-// Rows [0, rows) of one head: element (r, c) at data[first + r * ld + c], c < width.
-struct HeadRows {
-    const Tensor& tensor;
-    int64_t first, ld, width;
-};
-
 // to[r, c] = x(r, c), zero for width <= c < ld_to. ld_to is a multiple of W.
 void pack_rows(const HeadRows& x, int64_t rows, float* to, int64_t ld_to);
 
 // to[c, r] = x(r, c), zero for rows <= r < ld_to. ld_to is a multiple of W.
 void pack_transposed(const HeadRows& x, int64_t rows, float* to, int64_t ld_to);
 
+// products[r] = sum over channels of x(r, c) y(r, c)
+void row_products(const HeadRows& x, const HeadRows& y, int64_t rows, float* products);
+
 // x(r, c) = from[r, c]
 void unpack_rows(const float* from, int64_t ld_from, int64_t rows, const HeadRows& x);
 
-// x(r, c) = from[c, r] * factor[r]. ld_from is a multiple of W, and so many factors are read.
+// x(r, c) = from[c, r] * factor[r], or without a factor where it is null. ld_from is a multiple of W, and so many
+// factors are read.
 void unpack_transposed(const float* from, int64_t ld_from, const float* factor, int64_t rows, const HeadRows& x);
 
-// to[c, r] += x(r, c), for the transposed sum of an additive bias. ld_to is a multiple of W.
-void add_transposed(const HeadRows& x, int64_t rows, float* to, int64_t ld_to);
+// to[c, r] = scale * to[c, r] + x(r, c): scores with the bias of each (query r, key c). ld_to is a multiple of W.
+void scale_and_add_transposed(const HeadRows& x, int64_t rows, float scale, float* to, int64_t ld_to);
 
 }  // namespace stepd::STEPD_ISA

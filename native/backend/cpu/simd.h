@@ -143,12 +143,15 @@ inline Vec exp_in_range(Vec x) {
     return scalef(p, n);
 }
 
+// x between low and high; NaN stays NaN, because min and max return their second operand then.
+inline Vec clamp(Vec x, float low, float high) { return max(set1(low), min(set1(high), x)); }
+
 // e^x, flushing to 0 below -104 and to inf above 89.
-inline Vec exp(Vec x) { return exp_in_range(max(min(x, set1(89.f)), set1(-104.f))); }
+inline Vec exp(Vec x) { return exp_in_range(clamp(x, -104.f, 89.f)); }
 
 // 1 / (1 + e^x) to about 1 ulp. The upper bound keeps the denominator finite.
 inline Vec logistic_of_negative(Vec x) {
-    return reciprocal(exp_in_range(max(min(x, set1(88.f)), set1(-88.f))) + set1(1.f));
+    return reciprocal(exp_in_range(clamp(x, -88.f, 88.f)) + set1(1.f));
 }
 inline Vec sigmoid(Vec x) { return logistic_of_negative(set1(0.f) - x); }
 
