@@ -1,0 +1,32 @@
+// The edge of the library: exceptions become a status and the caller's stepd_error; nothing else leaves.
+#pragma once
+
+#include <stepd/stepd.h>
+
+#include <string>
+
+namespace stepd::api {
+
+// Fills *error (which may be null) from the exception being handled and returns its status. Call inside a catch block.
+stepd_status report(stepd_error* error) noexcept;
+
+template <class Body>
+stepd_status guard(stepd_error* error, const Body& body) noexcept {
+    try {
+        body();
+        return STEPD_OK;
+    } catch (...) {
+        return report(error);
+    }
+}
+
+// The bytes as a string. Throws Code::invalid naming `what` when data is null and size is not zero.
+std::string borrow(const char* data, size_t size, const char* what);
+
+// Copies text into a buffer that the caller frees. Throws Code::invalid when out is null.
+void give(stepd_buffer* out, const std::string& text);
+
+// Number of live sessions and buffers.
+void count_live(int change) noexcept;
+
+}  // namespace stepd::api

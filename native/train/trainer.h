@@ -1,0 +1,95 @@
+// Runs optimizer steps of a denoiser on micro-batches that are ready: plans, gradients, clipping, optimizer, average.
+// Knows nothing of files or captions; Session feeds it, and so do benchmarks.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "optim/ema.h"
+#include "optim/sweep.h"
+#include "train/graphs.h"
+#include "train/parameters.h"
+
+namespace stepd {
+
+// Memory for what a micro-batch feeds into the training graph; the names are those of namespace port.
+struct TrainingInputs {
+    TrainingInputs(const Bucket& bucket, int64_t channels, int64_t text_width, DType text_dtype);
+    Bucket bucket;
+    std::vector<float> latents, target;            // [B,C,h,w]
+    std::vector<float> timestep, weight, huber_c;  // [B]
+    std::vector<float> text_bias;                  // [B,T]
+    Slab text;                                     // one tensor [B,T,W]
+    float loss_scale = 1;                          // d(objective)/d(loss of this micro-batch)
+    std::map<std::string, std::vector<float>> dropout;  // adapter dropout masks by module path, set by the trainer
+};
+
+struct TrainerOptions {
+    DType compute = DType::f32;
+    LossKind loss = LossKind::l2;
+    double clip_norm = 0, clip_value = 0;  // 0: off
+    bool average = false;
+    EmaOptions ema;
+    uint64_t seed = 0;
+    int64_t accumulation = 1;    // largest number of micro-batches of a step
+    int64_t arena_budget = -1;   // bytes for activations; < 0: keep everything
+};
+
+struct StepReport {
+    double grad_norm = 0;  // before clipping
+};
+
+class Trainer {
+public:
+    // Weights are zero until someone fills store(). Everything referenced must outlive the trainer.
+    Trainer(const Denoiser& denoiser, const Adapter* adapter, const ParameterLayout& layout,
+            const OptimizerMethod& method, std::vector<double> settings, const TrainerOptions& options,
+            Backend& backend);
+    ~Trainer();
+
+    ParameterStore& store() { return store_; }
+    const DenoiserGraphs& graphs() const { return graphs_; }
+    int64_t step() const { return step_; }
+    void set_step(int64_t step) { step_ = step; }
+
+    // Makes plans and memory for these buckets ready. Throws Code::out_of_memory when a plan exceeds the arena budget by
+    // more than recomputation can save.
+    void prepare(std::span<const Bucket> buckets);
+    // Gives the arena back; the next micro-batch allocates it again.
+    void release_arena();
+
+    // Where the next micro-batch of this bucket goes.
+    TrainingInputs& inputs(const Bucket& bucket);
+    // Forward and backward pass of what inputs(bucket) holds; returns its loss. The first micro-batch of a step starts the
+    // gradients anew, others add to them.
+    double accumulate(const Bucket& bucket, bool first);
+    // Clips and applies the gradients. Throws Code::numeric naming step and parameter when one is not finite; then
+    // nothing has changed.
+    StepReport apply(double lr);
+
+    const PlanReport& report(const Bucket& bucket);
+    Executor& executor(const Bucket& bucket);
+
+private:
+    struct Slot;
+    Slot& slot(const Bucket& bucket);
+    void bind(Slot& slot);
+    void bind_gradients(Slot& slot, bool first);
+
+    DenoiserGraphs graphs_;
+    const OptimizerMethod& method_;
+    std::vector<double> settings_;
+    TrainerOptions options_;
+    Backend& backend_;
+    ParameterStore store_;
+    std::unique_ptr<Sweep> sweep_;
+    Buffer arena_;
+    std::map<Bucket, std::unique_ptr<Slot>> slots_;
+    int64_t step_ = 0;  // steps applied
+};
+
+}  // namespace stepd
