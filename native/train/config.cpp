@@ -65,6 +65,7 @@ NoiseConfig parse_noise(JsonObject o) {
 OptimizerConfig parse_optimizer(JsonObject o) {
     OptimizerConfig c;
     o.read("name", c.name);
+    if (c.name.empty()) c.name = OptimizerConfig{}.name;
     o.read("lr", c.lr);
     o.read("params", c.params);
     o.finish();
@@ -112,7 +113,7 @@ EmaOptions parse_ema(JsonObject o) {
     return e;
 }
 
-void read_precision(JsonObject& o, Config& c) {
+void read_precision(JsonObject& o, SessionConfig& c) {
     std::string dtype = "fp32", weight_dtype;
     o.read("dtype", dtype);
     o.read("weight_dtype", weight_dtype);
@@ -120,11 +121,11 @@ void read_precision(JsonObject& o, Config& c) {
     c.weight_dtype = weight_dtype.empty() ? DType::f32 : parse_float_dtype(weight_dtype, "config.weight_dtype");
 }
 
-void read_parts(JsonObject& o, Config& c) {
+void read_parts(JsonObject& o, SessionConfig& c) {
     if (o.has("adapter")) c.adapter = parse_adapter(o.object("adapter"));
     if (o.has("loss")) c.loss = parse_loss(o.object("loss"));
     if (o.has("noise")) c.noise = parse_noise(o.object("noise"));
-    c.optimizer = parse_optimizer(o.object("optimizer"));
+    if (o.has("optimizer")) c.optimizer = parse_optimizer(o.object("optimizer"));
     if (o.has("schedule")) c.schedule = parse_schedule(o.object("schedule"), c.optimizer.lr);
     if (o.has("clip")) c.clip = parse_clip(o.object("clip"));
     if (o.has("ema")) c.ema = parse_ema(o.object("ema"));
@@ -138,8 +139,8 @@ DType parse_float_dtype(const std::string& name, const std::string& field) {
     STEPD_THROW(Code::unsupported, field, " \"", name, "\" is not one of fp32, bf16");
 }
 
-Config parse_config(JsonObject o) {
-    Config c;
+SessionConfig parse_config(JsonObject o) {
+    SessionConfig c;
     o.read("family", c.family);
     o.read("model", c.model);
     o.require("model", c.model);
@@ -160,11 +161,12 @@ Config parse_config(JsonObject o) {
     o.read("gradient_checkpointing", c.gradient_checkpointing);
     o.read("memory_budget", c.memory_budget);
     require_range(double(c.memory_budget), 0, 1e18, "config.memory_budget");
+    o.read("sample_only", c.sample_only);
     o.finish();
     return c;
 }
 
-std::string config_digest(const Config& c) {
+std::string config_digest(const SessionConfig& c) {
     nlohmann::json j = {{"optimizer", c.optimizer.name},
                         {"weight_dtype", name_of(c.weight_dtype)},
                         {"ema", c.ema.has_value()},

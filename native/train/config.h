@@ -53,7 +53,7 @@ struct ClipConfig {
     double value = 0;
 };
 
-struct Config {
+struct SessionConfig {
     std::string family, model, device = "cpu";
     uint64_t seed = 0;
     DType dtype = DType::f32;         // of activations and of frozen weights
@@ -71,13 +71,14 @@ struct Config {
     int64_t text_tokens = 0;
     bool gradient_checkpointing = false;
     int64_t memory_budget = 0;
+    bool sample_only = false;
 };
 
 // Throws Code::invalid or Code::unsupported naming the field.
-Config parse_config(JsonObject object);
+SessionConfig parse_config(JsonObject object);
 // Whatever must agree between the two sides of a resume, as one string; settings that may change freely (learning rate,
 // schedule, memory) are left out.
-std::string config_digest(const Config& config);
+std::string config_digest(const SessionConfig& config);
 
 DType parse_float_dtype(const std::string& name, const std::string& field);  // "fp32", "bf16"
 

@@ -6,8 +6,8 @@
 
 namespace stepd {
 
-ValueId DenoiserGraphs::record_prediction(Builder& b, const Bucket& bucket) const {
-    b.adapter = adapter;
+ValueId DenoiserGraphs::record_prediction(Builder& b, const Adapter* applied, const Bucket& bucket) const {
+    b.adapter = applied;
     const Shape latents = {bucket.batch, denoiser.latent_channels(), bucket.latent_height, bucket.latent_width};
     ValueId x = b.input(port::latents, latents, DType::f32);
     ValueId t = b.input(port::timestep, {bucket.batch}, DType::f32);
@@ -19,7 +19,7 @@ ValueId DenoiserGraphs::record_prediction(Builder& b, const Bucket& bucket) cons
 Graph DenoiserGraphs::record_training(const Bucket& bucket, LossKind kind) const {
     Graph g;
     Builder b(g, compute, [this](const std::string& name) { return layout.info(name); });
-    ValueId prediction = record_prediction(b, bucket);
+    ValueId prediction = record_prediction(b, adapter, bucket);
     ValueId target = b.input(port::target, b.shape(prediction), DType::f32);
     ValueId weight = b.input(port::weight, {bucket.batch}, DType::f32);
     ValueId c = b.input(port::huber_c, {bucket.batch}, DType::f32);
@@ -38,7 +38,7 @@ Graph DenoiserGraphs::record_sampling(const Bucket& bucket, bool average) const 
         info.trainable = false;
         return info;
     });
-    ValueId prediction = record_prediction(b, bucket);
+    ValueId prediction = record_prediction(b, sampling_adapter, bucket);
     b.output(port::prediction, b.cast(prediction, DType::f32));
     rewrite(g);
     return g;

@@ -28,7 +28,8 @@ enum class LossKind { l2 = 0, huber = 1, smooth_l1 = 2 };
 
 struct DenoiserGraphs {
     const Denoiser& denoiser;
-    const Adapter* adapter;  // null: none
+    const Adapter* adapter;           // null: none
+    const Adapter* sampling_adapter;  // the same without dropout
     const ParameterLayout& layout;
     DType compute;
 
@@ -38,7 +39,7 @@ struct DenoiserGraphs {
     Graph record_sampling(const Bucket& bucket, bool average) const;
 
 private:
-    ValueId record_prediction(Builder& b, const Bucket& bucket) const;
+    ValueId record_prediction(Builder& b, const Adapter* applied, const Bucket& bucket) const;
 };
 
 }  // namespace stepd

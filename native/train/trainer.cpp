@@ -32,15 +32,14 @@ struct Trainer::Slot {
     std::unique_ptr<Executor> executor;  // absent while the arena is released
 };
 
-Trainer::Trainer(const Denoiser& denoiser, const Adapter* adapter, const ParameterLayout& layout,
-                 const OptimizerMethod& method, std::vector<double> settings, const TrainerOptions& options,
-                 Backend& backend)
-    : graphs_{denoiser, adapter, layout, options.compute},
+Trainer::Trainer(const DenoiserGraphs& graphs, const OptimizerMethod& method, std::vector<double> settings,
+                 const TrainerOptions& options, Backend& backend)
+    : graphs_(graphs),
       method_(method),
       settings_(std::move(settings)),
       options_(options),
       backend_(backend),
-      store_(layout, method, {options.average, options.accumulation > 1}) {}
+      store_(graphs.layout, method, {options.average, options.accumulation > 1}) {}
 
 Trainer::~Trainer() = default;
 
@@ -48,7 +47,14 @@ Trainer::Slot& Trainer::slot(const Bucket& bucket) {
     auto& slot = slots_[bucket];
     if (!slot) {
         Plan plan = make_plan(graphs_.record_training(bucket, options_.loss), {options_.arena_budget});
-        slot = std::make_unique<Slot>(bucket, graphs_.denoiser, options_.compute, std::move(plan));
+        const int64_t bytes = plan.report.arena_bytes;
+        STEPD_REQUIRE(options_.arena_limit < 0 || bytes <= options_.arena_limit, Code::out_of_memory,
+                      "a micro-batch of ", bucket.batch, " with latents ", bucket.latent_width, "x",
+                      bucket.latent_height, " needs ", bytes >> 20, " MiB for activations and ",
+                      options_.arena_limit >> 20,
+                      " MiB are left. Remedies: a smaller micro-batch or resolution, gradient checkpointing, an adapter, "
+                      "optimizer adamw_bf16, no average");
+        slot = std::make_unique<Slot>(bucket, graphs_.denoiser, graphs_.compute, std::move(plan));
     }
     return *slot;
 }

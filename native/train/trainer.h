@@ -29,14 +29,14 @@ struct TrainingInputs {
 };
 
 struct TrainerOptions {
-    DType compute = DType::f32;
     LossKind loss = LossKind::l2;
     double clip_norm = 0, clip_value = 0;  // 0: off
     bool average = false;
     EmaOptions ema;
     uint64_t seed = 0;
     int64_t accumulation = 1;    // largest number of micro-batches of a step
-    int64_t arena_budget = -1;   // bytes for activations; < 0: keep everything
+    int64_t arena_budget = -1;   // bytes for activations, which are recomputed beyond it; < 0: keep everything
+    int64_t arena_limit = -1;    // bytes that a plan may not exceed; < 0: none
 };
 
 struct StepReport {
@@ -46,9 +46,8 @@ struct StepReport {
 class Trainer {
 public:
     // Weights are zero until someone fills store(). Everything referenced must outlive the trainer.
-    Trainer(const Denoiser& denoiser, const Adapter* adapter, const ParameterLayout& layout,
-            const OptimizerMethod& method, std::vector<double> settings, const TrainerOptions& options,
-            Backend& backend);
+    Trainer(const DenoiserGraphs& graphs, const OptimizerMethod& method, std::vector<double> settings,
+            const TrainerOptions& options, Backend& backend);
     ~Trainer();
 
     ParameterStore& store() { return store_; }

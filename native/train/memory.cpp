@@ -1,0 +1,187 @@
+#include "train/memory.h"
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+#include <string>
+
+#include "backend/cpu.h"
+#include "base/error.h"
+#include "graph/plan.h"
+#include "train/component.h"
+#include "train/graphs.h"
+
+namespace stepd {
+namespace {
+
+// Scratch of the matrix and convolution kernels; the pool asks for it on first use.
+constexpr int64_t kWorkspacePerThread = int64_t(8) << 20;
+constexpr int64_t kSharedWorkspace = int64_t(64) << 20;
+constexpr double kOptimizerBytesPerSecond = 8e9;  // of one thread
+
+// Sustained rate of a training step on one core, for estimates only (measured with `stepd bench`).
+double flop_per_second(DType compute) {
+    const std::string isa = cpu_isa();
+    if (isa == "amx" && compute == DType::bf16) return 6e11;
+    return isa == "avx2" ? 4e10 : 8e10;
+}
+
+std::optional<int64_t> read_number(const std::string& path) {
+    std::ifstream in(path);
+    int64_t value;
+    if (in >> value) return value;
+    return std::nullopt;  // absent, or "max"
+}
+
+std::optional<int64_t> read_field(const std::string& path, const std::string& key) {
+    std::ifstream in(path);
+    std::string name;
+    for (int64_t value; in >> name;) {
+        if (!(in >> value)) in.clear();
+        else if (name == key) return value;
+        in.ignore(256, '\n');
+    }
+    return std::nullopt;
+}
+
+// Files of a control group's memory controller.
+struct ControlGroupFiles {
+    const char *line, *root, *limit, *used, *stat, *cache;
+};
+constexpr ControlGroupFiles kVersion2 = {"0::", "/sys/fs/cgroup", "/memory.max", "/memory.current", "/memory.stat",
+                                         "inactive_file"};
+constexpr ControlGroupFiles kVersion1 = {":memory:",
+                                         "/sys/fs/cgroup/memory",
+                                         "/memory.limit_in_bytes",
+                                         "/memory.usage_in_bytes",
+                                         "/memory.stat",
+                                         "total_inactive_file"};
+
+// What the tightest of this process's control group and those around it still allows.
+int64_t control_group_available(const ControlGroupFiles& files) {
+    std::ifstream in("/proc/self/cgroup");
+    std::string line, path;
+    while (std::getline(in, line))
+        if (size_t at = line.find(files.line); at != std::string::npos)
+            path = line.substr(at + std::string(files.line).size());
+    int64_t least = INT64_MAX;
+    while (!path.empty()) {
+        const std::string dir = files.root + (path == "/" ? "" : path);
+        const auto limit = read_number(dir + files.limit), used = read_number(dir + files.used);
+        if (limit && used) {
+            const int64_t cache = read_field(dir + files.stat, files.cache).value_or(0);  // given back on demand
+            least = std::min(least, std::max<int64_t>(0, *limit - *used + cache));
+        }
+        if (path == "/") break;
+        path = path.substr(0, path.find_last_of('/'));
+        if (path.empty()) path = "/";
+    }
+    return least;
+}
+
+std::string mebibytes(int64_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB"; }
+
+int64_t encoder_bytes(const Model& model, const SessionConfig& config, const std::vector<PixelShape>& shapes) {
+    const auto text = model.family.make_text_encoder(model.folder.config("text_encoder"));
+    const int64_t length = TextEncoderRunner::padded_length(config.text_tokens);
+    const int64_t text_bytes =
+        ComponentWeights::bytes(*text, config.dtype) +
+        make_plan(TextEncoderRunner::record(*text, config.dtype, length)).report.arena_bytes;
+    const auto vae = model.family.make_autoencoder(model.folder.config("vae"));
+    int64_t picture_bytes = 0;
+    for (const PixelShape& s : shapes) {
+        const Graph encode = AutoencoderRunner::record_encode(*vae, s.height, s.width);
+        const Graph decode = AutoencoderRunner::record_decode(*vae, s.height / vae->factor(), s.width / vae->factor());
+        for (const Graph* g : {&encode, &decode})
+            picture_bytes = std::max(picture_bytes, make_plan(*g).report.arena_bytes);
+    }
+    return std::max(text_bytes, ComponentWeights::bytes(*vae, DType::f32) + picture_bytes);
+}
+
+Bucket bucket_of(const PixelShape& s, const Model& model, const SessionConfig& config) {
+    const int64_t multiple = model.latent_factor * model.denoiser->patch_size();
+    STEPD_REQUIRE(s.width > 0 && s.height > 0 && s.width % multiple == 0 && s.height % multiple == 0 && s.batch > 0,
+                  Code::invalid, "shape ", s.width, "x", s.height, " with batch ", s.batch,
+                  ": sides must be positive multiples of ", multiple, " and the batch at least 1");
+    return {s.batch, s.height / model.latent_factor, s.width / model.latent_factor,
+            s.text_tokens > 0 ? s.text_tokens : config.text_tokens};
+}
+
+}  // namespace
+
+int64_t available_memory() {
+    const auto kibibytes = read_field("/proc/meminfo", "MemAvailable:");
+    const int64_t machine = kibibytes ? *kibibytes * 1024 : INT64_MAX;
+    return std::min({machine, control_group_available(kVersion1), control_group_available(kVersion2)});
+}
+
+nlohmann::json to_json(const MemoryPlan& p) {
+    return {{"weights", p.weights},         {"gradients", p.gradients},   {"optimizer", p.optimizer},
+            {"ema", p.ema},                 {"activations", p.activations}, {"encoders", p.encoders},
+            {"workspace", p.workspace},     {"total", p.total},           {"available", p.available},
+            {"flop", p.flop},               {"seconds", p.seconds},       {"recomputed", p.recomputed},
+            {"trainable", p.trainable},     {"parameters", p.parameters}, {"fits", p.fits}};
+}
+
+ParameterLayout make_layout(const Model& model, const SessionConfig& config) {
+    return ParameterLayout(*model.denoiser, model.adapter.get(), config.dtype, config.weight_dtype);
+}
+
+MemoryPlan plan_state(const ParameterLayout& layout, const SessionConfig& config) {
+    MemoryPlan p;
+    p.weights = Slab::bytes(layout.weight_specs());
+    p.parameters = layout.elements();
+    p.workspace = kSharedWorkspace;
+    p.available = config.memory_budget > 0 ? config.memory_budget : available_memory();
+    if (!config.sample_only) {
+        const OptimizerMethod& method = find_optimizer(config.optimizer.name);
+        p.gradients = ParameterStore::gradient_bytes(layout, {config.ema.has_value(), config.accumulation > 1});
+        p.optimizer = Slab::bytes(layout.state_specs(method));
+        if (config.ema) p.ema = Slab::bytes(layout.trained_specs(DType::f32));
+        p.trainable = layout.trained_elements();
+    }
+    p.total = p.state();
+    p.fits = p.total <= p.available;
+    return p;
+}
+
+MemoryPlan plan_memory(const Model& model, const SessionConfig& config, const std::vector<PixelShape>& shapes,
+                       int threads) {
+    const ParameterLayout layout = make_layout(model, config);
+    const DenoiserGraphs graphs{*model.denoiser, model.adapter.get(), model.sampling_adapter.get(), layout, config.dtype};
+    MemoryPlan p = plan_state(layout, config);
+    p.workspace += threads * kWorkspacePerThread;
+    for (const PixelShape& shape : shapes) {
+        const Bucket bucket = bucket_of(shape, model, config);
+        const PlanReport report =
+            config.sample_only ? make_plan(graphs.record_sampling(bucket, false)).report
+                               : make_plan(graphs.record_training(bucket, LossKind::l2), {arena_budget(p, config)}).report;
+        p.activations = std::max(p.activations, report.arena_bytes + report.input_bytes + report.output_bytes);
+        p.flop = std::max(p.flop, report.flop * double(config.accumulation));
+        p.recomputed = std::max(p.recomputed, int64_t(report.recomputed_nodes));
+    }
+    p.encoders = encoder_bytes(model, config, shapes);
+    p.total = p.state() + std::max(p.activations, p.encoders);
+    p.fits = p.total <= p.available;
+    p.seconds = p.flop / (threads * flop_per_second(config.dtype)) +
+                double(p.gradients + 2 * (p.optimizer + p.ema)) / (threads * kOptimizerBytesPerSecond);
+    return p;
+}
+
+int64_t arena_budget(const MemoryPlan& plan, const SessionConfig& config) {
+    if (config.gradient_checkpointing) return 0;
+    return std::max<int64_t>(0, plan.available - plan.state());
+}
+
+void require_fit(const MemoryPlan& p) {
+    STEPD_REQUIRE(p.fits, Code::out_of_memory, "the session needs ", mebibytes(p.total), " and ", mebibytes(p.available),
+                  " are available: weights ", mebibytes(p.weights), ", gradients ", mebibytes(p.gradients),
+                  ", optimizer ", mebibytes(p.optimizer), ", average ", mebibytes(p.ema), ", activations ",
+                  mebibytes(p.activations), ", encoders ", mebibytes(p.encoders), ", workspace ", mebibytes(p.workspace),
+                  ". Remedies: a smaller micro-batch or resolution, gradient checkpointing, an adapter instead of a full "
+                  "fine-tune, weights in bf16, optimizer adamw_bf16, no average");
+}
+
+}  // namespace stepd
