@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "base/error.h"
 
@@ -41,6 +43,10 @@ stepd_status report(stepd_error* error) noexcept {
         return fill(error, e.code(), e.place().c_str(), e.what());
     } catch (const std::bad_alloc&) {
         return fill(error, Code::out_of_memory, "", "out of memory");
+    } catch (const nlohmann::json::exception& e) {  // a file of the model that is not what its format says
+        return fill(error, Code::invalid, "", e.what());
+    } catch (const std::system_error& e) {  // files and folders
+        return fill(error, Code::io, "", e.what());
     } catch (const std::exception& e) {
         return fill(error, Code::internal, "", e.what());
     } catch (...) {

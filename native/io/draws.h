@@ -73,6 +73,7 @@ struct DrawOptions {
     TimestepDraw timestep = TimestepDraw::integers;
     int64_t timesteps = 1000;  // range of TimestepDraw::integers
     int dropouts = 0;          // dropout-like choices the job enables: caption dropout, conditioning dropout, ..
+    bool noise_offset = false;  // one more normal for each sample and channel, drawn last
 };
 
 struct Draws {
@@ -81,9 +82,10 @@ struct Draws {
     std::vector<float> u;                      // [B], for TimestepDraw::normal and uniform
     std::vector<float> noise;                  // [B, C, h, w]
     std::vector<std::vector<float>> dropouts;  // per choice rand [B]
+    std::vector<float> offset;                 // [B, C], empty unless noise_offset
 };
 
-// The draws of micro-batch k in the contract's order: latent noise, timesteps, noise, dropouts.
+// The draws of micro-batch k in the contract's order: latent noise, timesteps, noise, dropouts, offset.
 Draws draw_micro_batch(uint64_t seed, uint64_t k, const DrawOptions& options);
 
 }  // namespace stepd

@@ -151,7 +151,7 @@ Image AutoencoderRunner::decode(const std::vector<float>& latents, int64_t heigh
     decoder_->bind("z", z.data());
     decoder_->bind("image", pixels.data());
     decoder_->run();
-    Image image(int(shape[3]), int(shape[2]));
+    Image image{int(shape[3]), int(shape[2])};
     const size_t plane = size_t(shape[2] * shape[3]);
     for (size_t i = 0; i < plane; i++)
         for (size_t c = 0; c < 3; c++) {

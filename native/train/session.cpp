@@ -29,15 +29,6 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-class Session::Cancellation {
-public:
-    explicit Cancellation(std::atomic<bool>& flag) : flag_(flag) {}
-    ~Cancellation() { flag_ = false; }
-
-private:
-    std::atomic<bool>& flag_;
-};
-
 Session::Session(const SessionConfig& config, EventSink sink, int threads)
     : config_(config),
       sink_(std::move(sink)),
@@ -75,7 +66,7 @@ void Session::set_samples(std::vector<SampleFiles> samples, const std::string& e
 }
 
 TrainResult Session::train(const std::vector<TrainStep>& steps) {
-    const Cancellation cancellation(cancelled_);
+    const Cancellation cancellation{cancelled_};
     require_training("train");
     // Plans of all buckets first, so that a run that will not fit is refused before its first step.
     std::vector<Bucket> buckets;
@@ -135,7 +126,7 @@ double Session::run_micro_batch(const MicroBatch& batch, const TrainStep& step, 
 }
 
 std::vector<std::string> Session::save(const std::string& dir) {
-    const Cancellation cancellation(cancelled_);
+    const Cancellation cancellation{cancelled_};
     require_training("save");
     progress("save", 0, 1);
     auto files = save_checkpoint(dir, config_, method_, trainer_->store(), trainer_->step());
@@ -144,14 +135,14 @@ std::vector<std::string> Session::save(const std::string& dir) {
 }
 
 void Session::restore(const std::string& dir) {
-    const Cancellation cancellation(cancelled_);
+    const Cancellation cancellation{cancelled_};
     require_training("restore");
     trainer_->set_step(restore_checkpoint(dir, config_, method_, trainer_->store()));
     step_ = trainer_->step();
 }
 
 void Session::export_weights(const ExportRequest& request) {
-    const Cancellation cancellation(cancelled_);
+    const Cancellation cancellation{cancelled_};
     require_training("export");
     stepd::export_weights(request, model_, trainer_->store());
 }

@@ -82,7 +82,10 @@ public:
 
 private:
     // Forgets a cancellation when the call that it was meant for ends.
-    class Cancellation;
+    struct Cancellation {
+        std::atomic<bool>& flag;
+        ~Cancellation() { flag = false; }
+    };
 
     bool train_step(const TrainStep& step);
     double run_micro_batch(const MicroBatch& batch, const TrainStep& step, bool first);

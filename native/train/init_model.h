@@ -1,0 +1,20 @@
+// Random weights for training from nothing, in the layout of a diffusers folder.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace stepd {
+
+struct InitModelRequest {
+    std::string family;
+    std::string config;  // transformer/config.json
+    uint64_t seed = 0;
+    std::string out;  // folder that receives config.json and weights
+    std::string dtype = "fp32";
+};
+
+// Throws Code::invalid, Code::unsupported or Code::io naming the field or file.
+void init_model(const InitModelRequest& request);
+
+}  // namespace stepd
