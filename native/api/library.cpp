@@ -16,12 +16,9 @@ namespace {
 nlohmann::json info() {
     nlohmann::json families = nlohmann::json::array();
     for (const Family* family : all_families()) families.push_back(family->name);
-    return {{"name", "native"},
-            {"version", kVersion},
-            {"instruction_set", cpu_isa()},
-            {"threads", Pool(0).threads()},
-            {"families", families},
-            {"devices", {"cpu"}}};
+    return {
+        {"name", "native"},     {"version", kVersion}, {"instruction_set", cpu_isa()}, {"threads", Pool(0).threads()},
+        {"families", families}, {"devices", {"cpu"}}};
 }
 
 }  // namespace

@@ -171,11 +171,8 @@ ExportRequest parse_export(const std::string& json) {
 }
 
 std::string to_json(const StepEvent& e) {
-    return nlohmann::json({{"step", e.step},
-                           {"loss", e.loss},
-                           {"lr", e.lr},
-                           {"grad_norm", e.grad_norm},
-                           {"seconds", e.seconds}})
+    return nlohmann::json(
+               {{"step", e.step}, {"loss", e.loss}, {"lr", e.lr}, {"grad_norm", e.grad_norm}, {"seconds", e.seconds}})
         .dump();
 }
 

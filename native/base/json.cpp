@@ -19,8 +19,7 @@ Int integer(const nlohmann::json& value, const std::string& member) {
     if (!value.is_number()) wrong_type(member, "an integer", value);
     if (value.is_number_unsigned()) {
         const auto v = value.get<uint64_t>();
-        STEPD_REQUIRE(v <= uint64_t(std::numeric_limits<Int>::max()), Code::invalid, member, " = ", v,
-                      " is too large");
+        STEPD_REQUIRE(v <= uint64_t(std::numeric_limits<Int>::max()), Code::invalid, member, " = ", v, " is too large");
         return Int(v);
     }
     STEPD_REQUIRE(value.is_number_integer(), Code::invalid, member, " = ", value.dump(), " is not an integer");

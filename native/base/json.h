@@ -1,5 +1,5 @@
-// Strict reading of JSON requests: every key must be known, every value of the right type and in range, and messages name
-// the field by its path ("config.optimizer.lr").
+// Strict reading of JSON requests: every key must be known, every value of the right type and in range, and messages
+// name the field by its path ("config.optimizer.lr").
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,8 @@ public:
     void objects(const std::string& key, const Each& each) {
         if (!has(key)) return;
         const nlohmann::json& array = require_array(key);
-        for (size_t i = 0; i < array.size(); i++) each(JsonObject(array[i], member(key) + "[" + std::to_string(i) + "]"));
+        for (size_t i = 0; i < array.size(); i++)
+            each(JsonObject(array[i], member(key) + "[" + std::to_string(i) + "]"));
     }
 
     // Throws Code::invalid naming the first key that nothing has asked for. Call it last.

@@ -71,8 +71,8 @@ struct DrawOptions {
     Shape latents;                // [B, C, h, w]
     bool sample_latents = false;  // latents are sampled from the encoder's moments
     TimestepDraw timestep = TimestepDraw::integers;
-    int64_t timesteps = 1000;  // range of TimestepDraw::integers
-    int dropouts = 0;          // dropout-like choices the job enables: caption dropout, conditioning dropout, ..
+    int64_t timesteps = 1000;   // range of TimestepDraw::integers
+    int dropouts = 0;           // dropout-like choices the job enables: caption dropout, conditioning dropout, ..
     bool noise_offset = false;  // one more normal for each sample and channel, drawn last
 };
 

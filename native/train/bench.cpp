@@ -52,9 +52,7 @@ nlohmann::json transformer_config(const BenchCase& c) {
             {"use_additional_conditions", false}};
 }
 
-double now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 void randomise(std::vector<float>& values, Generator& generator) {
     generator.randn(values.data(), int64_t(values.size()));
@@ -107,7 +105,8 @@ nlohmann::json profile_rows(Executor& executor) {
     const Graph& graph = executor.plan().graph;
     for (const NodeTime& t : executor.profile()) {
         const Node& node = graph.nodes[size_t(t.node)];
-        Total& total = by_op[std::string(node.op->name) + (node.outputs[0] == kNone ? "" : " " + to_string(graph.value(node.outputs[0]).shape))];
+        Total& total = by_op[std::string(node.op->name) +
+                             (node.outputs[0] == kNone ? "" : " " + to_string(graph.value(node.outputs[0]).shape))];
         total.seconds += t.seconds;
         total.flop += t.flop;
         total.bytes += t.bytes;

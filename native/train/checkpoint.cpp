@@ -13,8 +13,8 @@ namespace stepd {
 namespace {
 
 constexpr int kFormat = 1;
-constexpr const char *kWeights = "weights.safetensors", *kOptimizer = "optimizer.safetensors", *kEma = "ema.safetensors",
-                     *kState = "state.json";
+constexpr const char *kWeights = "weights.safetensors", *kOptimizer = "optimizer.safetensors",
+                     *kEma = "ema.safetensors", *kState = "state.json";
 
 struct NamedTensor {
     std::string name;
@@ -49,8 +49,9 @@ void require_finite(const std::vector<NamedTensor>& tensors) {
             for (int64_t i = 0; i < n; i++) finite &= (t.tensor.bf16()[i].bits & 0x7f80) != 0x7f80;
         else
             for (int64_t i = 0; i < n; i++) finite &= std::isfinite(t.tensor.f32()[i]);
-        STEPD_REQUIRE(finite, Code::numeric, "the weight ", t.name,
-                      " is not finite; the checkpoint was not written. Restore an earlier one with a lower learning rate");
+        STEPD_REQUIRE(
+            finite, Code::numeric, "the weight ", t.name,
+            " is not finite; the checkpoint was not written. Restore an earlier one with a lower learning rate");
     }
 }
 
@@ -64,8 +65,8 @@ void check_file(const std::string& path, const SafetensorsReader& reader, const 
                   " tensors, but the session trains ", file.tensors.size());
     for (const NamedTensor& t : file.tensors) {
         const SafeTensor& stored = reader.at(t.name);
-        STEPD_REQUIRE(stored.shape == t.tensor.shape && stored.type == safe_type_of(t.tensor.dtype), Code::invalid, path,
-                      ": tensor ", t.name, " is ", name_of(stored.type), " ", to_string(stored.shape),
+        STEPD_REQUIRE(stored.shape == t.tensor.shape && stored.type == safe_type_of(t.tensor.dtype), Code::invalid,
+                      path, ": tensor ", t.name, " is ", name_of(stored.type), " ", to_string(stored.shape),
                       ", but the session has ", name_of(t.tensor.dtype), " ", to_string(t.tensor.shape));
     }
 }

@@ -17,7 +17,9 @@ std::vector<TensorSpec> ComponentWeights::specs(const Component& component, DTyp
     return specs;
 }
 
-int64_t ComponentWeights::bytes(const Component& component, DType dtype) { return Slab::bytes(specs(component, dtype)); }
+int64_t ComponentWeights::bytes(const Component& component, DType dtype) {
+    return Slab::bytes(specs(component, dtype));
+}
 
 ComponentWeights::ComponentWeights(const Component& component, const std::string& folder, DType dtype)
     : component_(component), dtype_(dtype), weights_(specs(component, dtype)) {
@@ -119,8 +121,7 @@ Executor& AutoencoderRunner::executor(std::unique_ptr<Executor>& slot, Graph gra
 
 AutoencoderRunner::Moments AutoencoderRunner::encode(const Image& image) {
     const std::pair<int64_t, int64_t> size{image.height, image.width};
-    if (!encoder_ || encoder_size_ != size)
-        executor(encoder_, record_encode(*autoencoder_, size.first, size.second));
+    if (!encoder_ || encoder_size_ != size) executor(encoder_, record_encode(*autoencoder_, size.first, size.second));
     encoder_size_ = size;
     const int64_t plane = size.first * size.second;
     std::vector<float> pixels(size_t(3 * plane));

@@ -35,8 +35,8 @@ LossConfig parse_loss(JsonObject o) {
     if (l.huber_schedule.empty()) l.huber_schedule = "snr";
     o.read("snr_gamma", l.snr_gamma);
     o.finish();
-    STEPD_REQUIRE(l.type == "l2" || l.type == "huber" || l.type == "smooth_l1", Code::unsupported, "config.loss.type \"",
-                  l.type, "\" is not one of l2, huber, smooth_l1");
+    STEPD_REQUIRE(l.type == "l2" || l.type == "huber" || l.type == "smooth_l1", Code::unsupported,
+                  "config.loss.type \"", l.type, "\" is not one of l2, huber, smooth_l1");
     if (l.type != "l2" && l.huber_c == 0) l.huber_c = 0.1;
     require_range(l.huber_c, 0, 1, "config.loss.huber_c");
     require_range(l.snr_gamma, 0, 1e6, "config.loss.snr_gamma");

@@ -43,8 +43,8 @@ void TrainingData::check_text(const std::string& file) const {
 Bucket TrainingData::bucket(std::span<const int64_t> samples) const {
     STEPD_REQUIRE(!samples.empty(), Code::invalid, "a micro-batch has no samples");
     for (int64_t s : samples)
-        STEPD_REQUIRE(s >= 0 && s < int64_t(samples_.size()), Code::invalid, "sample ", s, " of a micro-batch: there are ",
-                      samples_.size());
+        STEPD_REQUIRE(s >= 0 && s < int64_t(samples_.size()), Code::invalid, "sample ", s,
+                      " of a micro-batch: there are ", samples_.size());
     const Entry& first = samples_[size_t(samples[0])];
     for (int64_t s : samples) {
         const Entry& entry = samples_[size_t(s)];

@@ -42,7 +42,8 @@ public:
         double noise_offset = 0;
         double caption_dropout = 0;
     };
-    // Fills everything but the adapter's dropout masks of micro-batch `index` by the random-number contract (io/draws.h).
+    // Fills everything but the adapter's dropout masks of micro-batch `index` by the random-number contract
+    // (io/draws.h).
     void fill(const Options& options, const Objective& objective, int64_t index, std::span<const int64_t> samples,
               TrainingInputs& inputs) const;
 

@@ -22,8 +22,8 @@ struct ExportRequest {
 
 constexpr uint64_t kMaxShardBytes = 10'000'000'000;  // diffusers' default
 
-// A full fine-tune becomes a transformer folder (config.json and weights, in shards above max_shard_bytes), an adapter one
-// LoRA file. Throws Code::invalid or Code::unsupported naming the field.
+// A full fine-tune becomes a transformer folder (config.json and weights, in shards above max_shard_bytes), an adapter
+// one LoRA file. Throws Code::invalid or Code::unsupported naming the field.
 void export_weights(const ExportRequest& request, const Model& model, ParameterStore& store,
                     uint64_t max_shard_bytes = kMaxShardBytes);
 

@@ -7,9 +7,9 @@
 
 namespace stepd {
 
-// Inputs of both graphs: latents [B,C,h,w] f32, timestep [B] f32, text [B,T,W] in the compute dtype, text_bias [B,T] f32.
-// The training graph also takes target [B,C,h,w] f32, weight [B] f32, huber_c [B] f32 and loss_scale [1] f32, and yields
-// loss [1] f32, and the gradients. The sampling graph yields prediction [B,C,h,w] f32.
+// Inputs of both graphs: latents [B,C,h,w] f32, timestep [B] f32, text [B,T,W] in the compute dtype, text_bias [B,T]
+// f32. The training graph also takes target [B,C,h,w] f32, weight [B] f32, huber_c [B] f32 and loss_scale [1] f32, and
+// yields loss [1] f32, and the gradients. The sampling graph yields prediction [B,C,h,w] f32.
 namespace port {
 inline constexpr const char* latents = "latents";
 inline constexpr const char* timestep = "timestep";

@@ -39,8 +39,10 @@ std::optional<int64_t> read_field(const std::string& path, const std::string& ke
     std::ifstream in(path);
     std::string name;
     for (int64_t value; in >> name;) {
-        if (!(in >> value)) in.clear();
-        else if (name == key) return value;
+        if (!(in >> value))
+            in.clear();
+        else if (name == key)
+            return value;
         in.ignore(256, '\n');
     }
     return std::nullopt;
@@ -50,14 +52,11 @@ std::optional<int64_t> read_field(const std::string& path, const std::string& ke
 struct ControlGroupFiles {
     const char *line, *root, *limit, *used, *stat, *cache;
 };
-constexpr ControlGroupFiles kVersion2 = {"0::", "/sys/fs/cgroup", "/memory.max", "/memory.current", "/memory.stat",
-                                         "inactive_file"};
-constexpr ControlGroupFiles kVersion1 = {":memory:",
-                                         "/sys/fs/cgroup/memory",
-                                         "/memory.limit_in_bytes",
-                                         "/memory.usage_in_bytes",
-                                         "/memory.stat",
-                                         "total_inactive_file"};
+constexpr ControlGroupFiles kVersion2 = {"0::",          "/sys/fs/cgroup", "/memory.max", "/memory.current",
+                                         "/memory.stat", "inactive_file"};
+constexpr ControlGroupFiles kVersion1 = {
+    ":memory:",     "/sys/fs/cgroup/memory", "/memory.limit_in_bytes", "/memory.usage_in_bytes",
+    "/memory.stat", "total_inactive_file"};
 
 // What the tightest of this process's control group and those around it still allows.
 int64_t control_group_available(const ControlGroupFiles& files) {
@@ -86,9 +85,8 @@ std::string mebibytes(int64_t bytes) { return std::to_string((bytes + (1 << 20) 
 int64_t encoder_bytes(const Model& model, const SessionConfig& config, const std::vector<PixelShape>& shapes) {
     const auto text = model.family.make_text_encoder(model.folder.config("text_encoder"));
     const int64_t length = TextEncoderRunner::padded_length(config.text_tokens);
-    const int64_t text_bytes =
-        ComponentWeights::bytes(*text, config.dtype) +
-        make_plan(TextEncoderRunner::record(*text, config.dtype, length)).report.arena_bytes;
+    const int64_t text_bytes = ComponentWeights::bytes(*text, config.dtype) +
+                               make_plan(TextEncoderRunner::record(*text, config.dtype, length)).report.arena_bytes;
     const auto vae = model.family.make_autoencoder(model.folder.config("vae"));
     int64_t picture_bytes = 0;
     for (const PixelShape& s : shapes) {
@@ -118,11 +116,21 @@ int64_t available_memory() {
 }
 
 nlohmann::json to_json(const MemoryPlan& p) {
-    return {{"weights", p.weights},         {"gradients", p.gradients},   {"optimizer", p.optimizer},
-            {"ema", p.ema},                 {"activations", p.activations}, {"encoders", p.encoders},
-            {"workspace", p.workspace},     {"total", p.total},           {"available", p.available},
-            {"flop", p.flop},               {"seconds", p.seconds},       {"recomputed", p.recomputed},
-            {"trainable", p.trainable},     {"parameters", p.parameters}, {"fits", p.fits}};
+    return {{"weights", p.weights},
+            {"gradients", p.gradients},
+            {"optimizer", p.optimizer},
+            {"ema", p.ema},
+            {"activations", p.activations},
+            {"encoders", p.encoders},
+            {"workspace", p.workspace},
+            {"total", p.total},
+            {"available", p.available},
+            {"flop", p.flop},
+            {"seconds", p.seconds},
+            {"recomputed", p.recomputed},
+            {"trainable", p.trainable},
+            {"parameters", p.parameters},
+            {"fits", p.fits}};
 }
 
 ParameterLayout make_layout(const Model& model, const SessionConfig& config) {
@@ -150,14 +158,16 @@ MemoryPlan plan_state(const ParameterLayout& layout, const SessionConfig& config
 MemoryPlan plan_memory(const Model& model, const SessionConfig& config, const std::vector<PixelShape>& shapes,
                        int threads) {
     const ParameterLayout layout = make_layout(model, config);
-    const DenoiserGraphs graphs{*model.denoiser, model.adapter.get(), model.sampling_adapter.get(), layout, config.dtype};
+    const DenoiserGraphs graphs{*model.denoiser, model.adapter.get(), model.sampling_adapter.get(), layout,
+                                config.dtype};
     MemoryPlan p = plan_state(layout, config);
     p.workspace += threads * kWorkspacePerThread;
     for (const PixelShape& shape : shapes) {
         const Bucket bucket = bucket_of(shape, model, config);
         const PlanReport report =
-            config.sample_only ? make_plan(graphs.record_sampling(bucket, false)).report
-                               : make_plan(graphs.record_training(bucket, LossKind::l2), {arena_budget(p, config)}).report;
+            config.sample_only
+                ? make_plan(graphs.record_sampling(bucket, false)).report
+                : make_plan(graphs.record_training(bucket, LossKind::l2), {arena_budget(p, config)}).report;
         p.activations = std::max(p.activations, report.arena_bytes + report.input_bytes + report.output_bytes);
         p.flop = std::max(p.flop, report.flop * double(config.accumulation));
         p.recomputed = std::max(p.recomputed, int64_t(report.recomputed_nodes));
@@ -176,12 +186,13 @@ int64_t arena_budget(const MemoryPlan& plan, const SessionConfig& config) {
 }
 
 void require_fit(const MemoryPlan& p) {
-    STEPD_REQUIRE(p.fits, Code::out_of_memory, "the session needs ", mebibytes(p.total), " and ", mebibytes(p.available),
-                  " are available: weights ", mebibytes(p.weights), ", gradients ", mebibytes(p.gradients),
-                  ", optimizer ", mebibytes(p.optimizer), ", average ", mebibytes(p.ema), ", activations ",
-                  mebibytes(p.activations), ", encoders ", mebibytes(p.encoders), ", workspace ", mebibytes(p.workspace),
-                  ". Remedies: a smaller micro-batch or resolution, gradient checkpointing, an adapter instead of a full "
-                  "fine-tune, weights in bf16, optimizer adamw_bf16, no average");
+    STEPD_REQUIRE(
+        p.fits, Code::out_of_memory, "the session needs ", mebibytes(p.total), " and ", mebibytes(p.available),
+        " are available: weights ", mebibytes(p.weights), ", gradients ", mebibytes(p.gradients), ", optimizer ",
+        mebibytes(p.optimizer), ", average ", mebibytes(p.ema), ", activations ", mebibytes(p.activations),
+        ", encoders ", mebibytes(p.encoders), ", workspace ", mebibytes(p.workspace),
+        ". Remedies: a smaller micro-batch or resolution, gradient checkpointing, an adapter instead of a full "
+        "fine-tune, weights in bf16, optimizer adamw_bf16, no average");
 }
 
 }  // namespace stepd

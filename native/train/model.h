@@ -23,13 +23,13 @@ struct Model {
     std::vector<LinearModule> adapter_modules;
     std::unique_ptr<Adapter> adapter;           // null for a full fine-tune
     std::unique_ptr<Adapter> sampling_adapter;  // the same without dropout
-    nlohmann::json scheduler;          // scheduler_config.json
+    nlohmann::json scheduler;                   // scheduler_config.json
     LatentScale latent_scale;
     int64_t latent_factor = 1;  // pixels a latent cell spans in each direction
 };
 
-// Reads the denoiser's weights into the store and gives the adapter its starting values: those of config.adapter.init, or
-// drawn from the seed.
+// Reads the denoiser's weights into the store and gives the adapter its starting values: those of config.adapter.init,
+// or drawn from the seed.
 void load_model(const Model& model, const SessionConfig& config, ParameterStore& store);
 
 }  // namespace stepd

@@ -43,8 +43,9 @@ private:
     std::optional<NoiseSchedule> schedule_;  // absent for flow matching
 };
 
-// Stratified draws: the b-th of B numbers keeps its own draw but moves it into the b-th of B equal slices of probability,
-// so that every micro-batch covers the whole range of noise levels. The stream of random numbers is the same either way.
+// Stratified draws: the b-th of B numbers keeps its own draw but moves it into the b-th of B equal slices of
+// probability, so that every micro-batch covers the whole range of noise levels. The stream of random numbers is the
+// same either way.
 int64_t stratified_timestep(int64_t timestep, int64_t b, int64_t batch, int64_t timesteps);  // floor((b T + t) / B)
 double stratified_uniform(double u, int64_t b, int64_t batch);                               // (b + u) / B
 double stratified_normal(double u, int64_t b, int64_t batch);                                // Phi^-1((b + Phi(u)) / B)

@@ -12,7 +12,8 @@ namespace stepd {
 void check(const SampleRequest& r, const Model& model, int64_t text_tokens, bool has_average) {
     const int64_t multiple = model.latent_factor * model.denoiser->patch_size();
     STEPD_REQUIRE(r.width > 0 && r.height > 0 && r.width % multiple == 0 && r.height % multiple == 0, Code::invalid,
-                  "sample.width x height = ", r.width, "x", r.height, ": both must be positive multiples of ", multiple);
+                  "sample.width x height = ", r.width, "x", r.height, ": both must be positive multiples of ",
+                  multiple);
     STEPD_REQUIRE(r.width <= 1 << 14 && r.height <= 1 << 14, Code::invalid, "sample.width x height = ", r.width, "x",
                   r.height, ": at most 16384 each");
     STEPD_REQUIRE(r.steps >= 1 && r.steps <= 10000, Code::invalid, "sample.steps = ", r.steps,
@@ -118,8 +119,8 @@ void PictureSampler::denoise(const SampleRequest& r, Inputs& inputs, LatentPictu
         inputs.executor->run();
         const float *negative = inputs.prediction.data(), *positive = negative + inputs.elements;
         for (size_t k = 0; k < inputs.elements; k++)
-            guided[k] = inputs.bucket.batch == 1 ? negative[k]
-                                                 : negative[k] + float(r.guidance) * (positive[k] - negative[k]);
+            guided[k] =
+                inputs.bucket.batch == 1 ? negative[k] : negative[k] + float(r.guidance) * (positive[k] - negative[k]);
         sampler->step(i, guided, picture.latents);
     }
 }

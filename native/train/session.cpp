@@ -72,8 +72,8 @@ TrainResult Session::train(const std::vector<TrainStep>& steps) {
     std::vector<Bucket> buckets;
     for (const TrainStep& step : steps) {
         STEPD_REQUIRE(!step.batches.empty() && int64_t(step.batches.size()) <= config_.accumulation, Code::invalid,
-                      "a step of ", step.batches.size(), " micro-batches; 1 to config.accumulation = ",
-                      config_.accumulation, " are possible");
+                      "a step of ", step.batches.size(),
+                      " micro-batches; 1 to config.accumulation = ", config_.accumulation, " are possible");
         for (const MicroBatch& batch : step.batches) buckets.push_back(data_.bucket(batch.samples));
     }
     trainer_->prepare(buckets);

@@ -18,8 +18,9 @@ void check(const ImageItem& i) {
     constexpr int64_t most = 1 << 16;
     STEPD_REQUIRE(i.resize_width > 0 && i.resize_height > 0 && i.resize_width <= most && i.resize_height <= most,
                   Code::invalid, i.path, ": resize_width x resize_height = ", i.resize_width, "x", i.resize_height);
-    STEPD_REQUIRE(i.width > 0 && i.height > 0 && i.crop_x >= 0 && i.crop_y >= 0 && i.width <= most && i.height <= most &&
-                      i.crop_x + i.width <= i.resize_width && i.crop_y + i.height <= i.resize_height,
+    STEPD_REQUIRE(i.width > 0 && i.height > 0 && i.crop_x >= 0 && i.crop_y >= 0 && i.width <= most &&
+                      i.height <= most && i.crop_x + i.width <= i.resize_width &&
+                      i.crop_y + i.height <= i.resize_height,
                   Code::invalid, i.path, ": the crop ", i.width, "x", i.height, " at ", i.crop_x, ",", i.crop_y,
                   " is not inside the resized picture of ", i.resize_width, "x", i.resize_height);
     STEPD_REQUIRE(!i.out.empty(), Code::invalid, i.path, ": out is missing");
@@ -67,8 +68,7 @@ void Session::encode_text(const std::vector<TextItem>& items) {
         check_cancelled("encoding captions");
         std::vector<float> embedding = encoder.encode(items[i].ids);
         const Shape shape = {int64_t(items[i].ids.size()), encoder.width()};
-        write_safetensors(items[i].out,
-                          {source_of("embedding", view(embedding, shape), safe_type_of(config_.dtype))});
+        write_safetensors(items[i].out, {source_of("embedding", view(embedding, shape), safe_type_of(config_.dtype))});
         progress("encode_text", i + 1, items.size());
     }
 }

@@ -48,12 +48,12 @@ Trainer::Slot& Trainer::slot(const Bucket& bucket) {
     if (!slot) {
         Plan plan = make_plan(graphs_.record_training(bucket, options_.loss), {options_.arena_budget});
         const int64_t bytes = plan.report.arena_bytes;
-        STEPD_REQUIRE(options_.arena_limit < 0 || bytes <= options_.arena_limit, Code::out_of_memory,
-                      "a micro-batch of ", bucket.batch, " with latents ", bucket.latent_width, "x",
-                      bucket.latent_height, " needs ", bytes >> 20, " MiB for activations and ",
-                      options_.arena_limit >> 20,
-                      " MiB are left. Remedies: a smaller micro-batch or resolution, gradient checkpointing, an adapter, "
-                      "optimizer adamw_bf16, no average");
+        STEPD_REQUIRE(
+            options_.arena_limit < 0 || bytes <= options_.arena_limit, Code::out_of_memory, "a micro-batch of ",
+            bucket.batch, " with latents ", bucket.latent_width, "x", bucket.latent_height, " needs ", bytes >> 20,
+            " MiB for activations and ", options_.arena_limit >> 20,
+            " MiB are left. Remedies: a smaller micro-batch or resolution, gradient checkpointing, an adapter, "
+            "optimizer adamw_bf16, no average");
         slot = std::make_unique<Slot>(bucket, graphs_.denoiser, graphs_.compute, std::move(plan));
     }
     return *slot;

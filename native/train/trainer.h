@@ -20,11 +20,11 @@ namespace stepd {
 struct TrainingInputs {
     TrainingInputs(const Bucket& bucket, int64_t channels, int64_t text_width, DType text_dtype);
     Bucket bucket;
-    std::vector<float> latents, target;            // [B,C,h,w]
-    std::vector<float> timestep, weight, huber_c;  // [B]
-    std::vector<float> text_bias;                  // [B,T]
-    Slab text;                                     // one tensor [B,T,W]
-    float loss_scale = 1;                          // d(objective)/d(loss of this micro-batch)
+    std::vector<float> latents, target;                 // [B,C,h,w]
+    std::vector<float> timestep, weight, huber_c;       // [B]
+    std::vector<float> text_bias;                       // [B,T]
+    Slab text;                                          // one tensor [B,T,W]
+    float loss_scale = 1;                               // d(objective)/d(loss of this micro-batch)
     std::map<std::string, std::vector<float>> dropout;  // adapter dropout masks by module path, set by the trainer
 };
 
@@ -34,9 +34,9 @@ struct TrainerOptions {
     bool average = false;
     EmaOptions ema;
     uint64_t seed = 0;
-    int64_t accumulation = 1;    // largest number of micro-batches of a step
-    int64_t arena_budget = -1;   // bytes for activations, which are recomputed beyond it; < 0: keep everything
-    int64_t arena_limit = -1;    // bytes that a plan may not exceed; < 0: none
+    int64_t accumulation = 1;   // largest number of micro-batches of a step
+    int64_t arena_budget = -1;  // bytes for activations, which are recomputed beyond it; < 0: keep everything
+    int64_t arena_limit = -1;   // bytes that a plan may not exceed; < 0: none
 };
 
 struct StepReport {
@@ -55,16 +55,16 @@ public:
     int64_t step() const { return step_; }
     void set_step(int64_t step) { step_ = step; }
 
-    // Makes plans and memory for these buckets ready. Throws Code::out_of_memory when a plan exceeds the arena budget by
-    // more than recomputation can save.
+    // Makes plans and memory for these buckets ready. Throws Code::out_of_memory when a plan exceeds the arena budget
+    // by more than recomputation can save.
     void prepare(std::span<const Bucket> buckets);
     // Gives the arena back; the next micro-batch allocates it again.
     void release_arena();
 
     // Where the next micro-batch of this bucket goes.
     TrainingInputs& inputs(const Bucket& bucket);
-    // Forward and backward pass of what inputs(bucket) holds; returns its loss. The first micro-batch of a step starts the
-    // gradients anew, others add to them.
+    // Forward and backward pass of what inputs(bucket) holds; returns its loss. The first micro-batch of a step starts
+    // the gradients anew, others add to them.
     double accumulate(const Bucket& bucket, bool first);
     // Clips and applies the gradients. Throws Code::numeric naming step and parameter when one is not finite; then
     // nothing has changed.
