@@ -3,13 +3,13 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/config_reader.h"
 #include "base/error.h"
-#include "models/config.h"
 
 namespace stepd {
 
 FlowShift FlowShift::from_json(const nlohmann::json& scheduler_config) {
-    Config config("scheduler/scheduler_config.json", scheduler_config);
+    ConfigReader config("scheduler/scheduler_config.json", scheduler_config);
     for (const char* key :
          {"use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "invert_sigmas", "stochastic_sampling"}) {
         config.only(key, false);

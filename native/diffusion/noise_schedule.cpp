@@ -3,8 +3,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/config_reader.h"
 #include "base/error.h"
-#include "models/config.h"
 
 namespace stepd {
 
@@ -74,7 +74,7 @@ const char* name_of(Prediction prediction) {
 }
 
 Prediction scheduler_prediction(const nlohmann::json& scheduler_config) {
-    Config config(kSchedulerFile, scheduler_config);
+    ConfigReader config(kSchedulerFile, scheduler_config);
     if (config.text("_class_name", "").starts_with("FlowMatch") || config.flag("use_flow_sigmas", false)) {
         return Prediction::flow;
     }
@@ -82,7 +82,7 @@ Prediction scheduler_prediction(const nlohmann::json& scheduler_config) {
 }
 
 NoiseScheduleOptions NoiseScheduleOptions::from_json(const nlohmann::json& scheduler_config) {
-    Config config(kSchedulerFile, scheduler_config);
+    ConfigReader config(kSchedulerFile, scheduler_config);
     STEPD_REQUIRE(!config.has("trained_betas"), Code::unsupported, kSchedulerFile,
                   ": trained_betas is not supported, give beta_schedule instead");
     NoiseScheduleOptions o;

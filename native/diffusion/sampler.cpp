@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/config_reader.h"
 #include "base/error.h"
-#include "models/config.h"
 
 namespace stepd {
 
@@ -40,7 +40,7 @@ void Sampler::scale_input(int, std::span<const float> latents, std::span<float> 
 }
 
 SamplerOptions SamplerOptions::from_json(const nlohmann::json& scheduler_config) {
-    Config config(kSchedulerFile, scheduler_config);
+    ConfigReader config(kSchedulerFile, scheduler_config);
     for (const char* key :
          {"use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "thresholding"}) {
         config.only(key, false);
@@ -87,7 +87,7 @@ std::string default_sampler(const nlohmann::json& scheduler_config) {
                                                                   {"DDIMScheduler", "ddim"},
                                                                   {"EulerDiscreteScheduler", "euler"},
                                                                   {"FlowMatchEulerDiscreteScheduler", "flow_euler"}};
-    std::string name = Config(kSchedulerFile, scheduler_config).text("_class_name", "");
+    std::string name = ConfigReader(kSchedulerFile, scheduler_config).text("_class_name", "");
     for (const auto& [class_name, sampler] : classes) {
         if (name == class_name) return sampler;
     }

@@ -1,6 +1,6 @@
 #include "models/autoencoder_kl.h"
 
-#include "models/config.h"
+#include "base/config_reader.h"
 #include "models/recorded.h"
 #include "nn/attention.h"
 
@@ -66,7 +66,7 @@ ValueId upsample(Builder& b, const std::string& path, ValueId x) {
     return conv3(b, path + ".upsamplers.0.conv", b.op("upsample_nearest", {x}), b.shape(x).back());
 }
 
-void require_block_types(const Config& config, const std::string& key, const std::string& type, size_t levels) {
+void require_block_types(const ConfigReader& config, const std::string& key, const std::string& type, size_t levels) {
     std::vector<std::string> types = config.texts(key);
     STEPD_REQUIRE(types.empty() || types.size() == levels, Code::invalid, "vae/config.json: ", key, " has ",
                   types.size(), " entries, block_out_channels has ", levels);
@@ -88,7 +88,7 @@ std::vector<std::string> old_names(const std::string& name) {
 }
 
 AutoencoderKl::AutoencoderKl(const nlohmann::json& json) {
-    Config config("vae/config.json", json);
+    ConfigReader config("vae/config.json", json);
     channels_ = config.sizes("block_out_channels", {64});
     STEPD_REQUIRE(channels_.size() <= 8, Code::unsupported, "vae/config.json: block_out_channels has ",
                   channels_.size(), " levels, at most 8 are supported");

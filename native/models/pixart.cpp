@@ -4,9 +4,9 @@
 #include <cmath>
 #include <tuple>
 
+#include "base/config_reader.h"
 #include "io/random.h"
 #include "models/autoencoder_kl.h"
-#include "models/config.h"
 #include "models/folder.h"
 #include "models/recorded.h"
 #include "models/t5.h"
@@ -30,7 +30,7 @@ struct PixArtOptions {
 };
 
 PixArtOptions read_options(const nlohmann::json& json) {
-    Config config("transformer/config.json", json);
+    ConfigReader config("transformer/config.json", json);
     config.only("norm_type", "ada_norm_single");
     config.only("activation_fn", "gelu-approximate");
     config.only("attention_type", "default");

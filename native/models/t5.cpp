@@ -4,7 +4,7 @@
 
 #include <limits>
 
-#include "models/config.h"
+#include "base/config_reader.h"
 #include "models/recorded.h"
 #include "nn/linear.h"
 
@@ -34,7 +34,7 @@ private:
 };
 
 T5::T5(const nlohmann::json& json) {
-    Config config("text_encoder/config.json", json);
+    ConfigReader config("text_encoder/config.json", json);
     config.only("model_type", "t5");
     config.only("feed_forward_proj", "gated-gelu");
     config.only("dense_act_fn", "gelu_new");

@@ -1,4 +1,4 @@
-#include "models/config.h"
+#include "base/config_reader.h"
 
 #include "base/error.h"
 
@@ -8,49 +8,49 @@ namespace {
 constexpr int64_t kLargestSize = int64_t{1} << 24;  // of any single dimension: products of three still fit in 64 bits
 }
 
-Config::Config(std::string component, const nlohmann::json& values)
+ConfigReader::ConfigReader(std::string component, const nlohmann::json& values)
     : component_(std::move(component)), values_(values) {
     STEPD_REQUIRE(values.is_object(), Code::invalid, component_, ": the configuration is not a JSON object");
 }
 
-bool Config::has(const std::string& key) const {
+bool ConfigReader::has(const std::string& key) const {
     auto it = values_.find(key);
     return it != values_.end() && !it->is_null();
 }
 
-void Config::refuse(const std::string& key, const char* wanted) const {
+void ConfigReader::refuse(const std::string& key, const char* wanted) const {
     STEPD_THROW(Code::invalid, component_, ": ", key, " is ", has(key) ? values_.at(key).dump() : "missing",
                 ", must be ", wanted);
 }
 
-int64_t Config::size(const std::string& key) const {
+int64_t ConfigReader::size(const std::string& key) const {
     if (!has(key) || !values_.at(key).is_number_integer()) refuse(key, "a positive integer");
     int64_t value = values_.at(key).get<int64_t>();
     if (value < 1 || value > kLargestSize) refuse(key, "a positive integer of at most 2^24");
     return value;
 }
 
-int64_t Config::size(const std::string& key, int64_t fallback) const { return has(key) ? size(key) : fallback; }
+int64_t ConfigReader::size(const std::string& key, int64_t fallback) const { return has(key) ? size(key) : fallback; }
 
-double Config::number(const std::string& key, double fallback) const {
+double ConfigReader::number(const std::string& key, double fallback) const {
     if (!has(key)) return fallback;
     if (!values_.at(key).is_number()) refuse(key, "a number");
     return values_.at(key).get<double>();
 }
 
-bool Config::flag(const std::string& key, bool fallback) const {
+bool ConfigReader::flag(const std::string& key, bool fallback) const {
     if (!has(key)) return fallback;
     if (!values_.at(key).is_boolean()) refuse(key, "true or false");
     return values_.at(key).get<bool>();
 }
 
-std::string Config::text(const std::string& key, const std::string& fallback) const {
+std::string ConfigReader::text(const std::string& key, const std::string& fallback) const {
     if (!has(key)) return fallback;
     if (!values_.at(key).is_string()) refuse(key, "a string");
     return values_.at(key).get<std::string>();
 }
 
-std::vector<int64_t> Config::sizes(const std::string& key, const std::vector<int64_t>& fallback) const {
+std::vector<int64_t> ConfigReader::sizes(const std::string& key, const std::vector<int64_t>& fallback) const {
     if (!has(key)) return fallback;
     const nlohmann::json& list = values_.at(key);
     if (!list.is_array() || list.empty()) refuse(key, "a list of positive integers");
@@ -63,7 +63,7 @@ std::vector<int64_t> Config::sizes(const std::string& key, const std::vector<int
     return out;
 }
 
-std::vector<std::string> Config::texts(const std::string& key) const {
+std::vector<std::string> ConfigReader::texts(const std::string& key) const {
     std::vector<std::string> out;
     if (!has(key)) return out;
     const nlohmann::json& list = values_.at(key);
@@ -75,7 +75,7 @@ std::vector<std::string> Config::texts(const std::string& key) const {
     return out;
 }
 
-void Config::only(const std::string& key, const nlohmann::json& supported) const {
+void ConfigReader::only(const std::string& key, const nlohmann::json& supported) const {
     STEPD_REQUIRE(!has(key) || values_.at(key) == supported, Code::unsupported, component_, ": ", key, " = ",
                   values_.at(key).dump(), " is not supported, only ", supported.dump());
 }

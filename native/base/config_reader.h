@@ -8,9 +8,9 @@
 
 namespace stepd {
 
-class Config {
+class ConfigReader {
 public:
-    Config(std::string component, const nlohmann::json& values);
+    ConfigReader(std::string component, const nlohmann::json& values);
 
     bool has(const std::string& key) const;
     // Throws Code::invalid when the key is missing, not a positive integer, or absurdly large.
