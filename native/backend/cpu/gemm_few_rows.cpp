@@ -94,20 +94,17 @@ void add_scaled_rows(const float* a, int64_t lda, const T* b, int64_t ldb, int64
 }
 
 template <int C, class T>
-void add_scaled_rows(const Gemm& g, const float* a, const T* b, int64_t cols, float* sums) {
-    for (int64_t i = 0; i < g.m; i += kGroup, a += kGroup * g.k, sums += kGroup * kMaxChunk) switch (g.m - i) {
-            case 1:
-                add_scaled_rows<1, C>(a, g.k, b, g.b.ld, cols, sums);
-                break;
-            case 2:
-                add_scaled_rows<2, C>(a, g.k, b, g.b.ld, cols, sums);
-                break;
-            case 3:
-                add_scaled_rows<3, C>(a, g.k, b, g.b.ld, cols, sums);
-                break;
-            default:
-                add_scaled_rows<4, C>(a, g.k, b, g.b.ld, cols, sums);
-        }
+void add_scaled_rows(int64_t rows, const float* a, int64_t lda, const T* b, int64_t ldb, int64_t cols, float* sums) {
+    switch (rows) {
+        case 1:
+            return add_scaled_rows<1, C>(a, lda, b, ldb, cols, sums);
+        case 2:
+            return add_scaled_rows<2, C>(a, lda, b, ldb, cols, sums);
+        case 3:
+            return add_scaled_rows<3, C>(a, lda, b, ldb, cols, sums);
+        default:
+            return add_scaled_rows<4, C>(a, lda, b, ldb, cols, sums);
+    }
 }
 
 // B stored [k,n]: the same sums by whole rows of B.
@@ -115,9 +112,14 @@ template <class T>
 void scaled_chunk(const Gemm& g, const float* a, int64_t col, int64_t cols, float* sums) {
     const T* b = static_cast<const T*>(g.b.data) + col;
     std::fill(sums, sums + g.m * kMaxChunk, 0.f);
+    auto group = [&]<int C>(std::integral_constant<int, C>, int64_t k) {
+        for (int64_t i = 0; i < g.m; i += kGroup)
+            add_scaled_rows<C>(std::min<int64_t>(kGroup, g.m - i), a + i * g.k + k, g.k, b + k * g.b.ld, g.b.ld, cols,
+                               sums + i * kMaxChunk);
+    };
     int64_t k = 0;
-    for (; k + kGroup <= g.k; k += kGroup) add_scaled_rows<kGroup>(g, a + k, b + k * g.b.ld, cols, sums);
-    for (; k < g.k; k++) add_scaled_rows<1>(g, a + k, b + k * g.b.ld, cols, sums);
+    for (; k + kGroup <= g.k; k += kGroup) group(std::integral_constant<int, kGroup>(), k);
+    for (; k < g.k; k++) group(std::integral_constant<int, 1>(), k);
 }
 
 }  // namespace
