@@ -4,7 +4,7 @@ package cgo
 
 /*
 #cgo CFLAGS: -I${SRCDIR}/../native/include
-#cgo LDFLAGS: -L${SRCDIR}/../build/native -lstepd_core -ljpeg -lpng -lwebpdemux -lwebp -llcms2 -lstdc++ -lm -lpthread
+#cgo LDFLAGS: -L${SRCDIR}/../build/native -lstepd_core -ljpeg -lpng -lwebpdemux -lwebp -llcms2 -lz -lstdc++ -lm -lpthread
 #include <stdlib.h>
 #include "stepd/stepd.h"
 

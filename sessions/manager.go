@@ -23,8 +23,10 @@ import (
 
 // Options configure a Manager.
 type Options struct {
-	// DataDir holds stepd.db and the caches.
+	// DataDir holds stepd.db.
 	DataDir string
+	// CacheDir holds the caches, which several managers may share; empty: DataDir/cache.
+	CacheDir string
 	// Launcher starts workers: worker.Command for child processes, worker.Local to run in this process.
 	Launcher worker.Launcher
 	// Logger receives what operators should know; nil: nothing.
@@ -304,7 +306,12 @@ func (m *Manager) logPath(key string) string {
 	return filepath.Join(m.options.DataDir, "logs", key+".log")
 }
 
-func (m *Manager) cacheDir() string { return filepath.Join(m.options.DataDir, "cache") }
+func (m *Manager) cacheDir() string {
+	if m.options.CacheDir != "" {
+		return m.options.CacheDir
+	}
+	return filepath.Join(m.options.DataDir, "cache")
+}
 
 // prepareDataDir makes the data folder this manager's own.
 func prepareDataDir(dir string) error {

@@ -252,7 +252,10 @@ type SampleRequest struct {
 	Seed        uint64  `json:"seed"`
 	Sampler     string  `json:"sampler,omitempty"` // "dpmpp_2m", "ddim", "euler", "flow_euler"; empty: the folder's scheduler
 	EMA         bool    `json:"ema"`               // use the averaged weights
-	Out         string  `json:"out"`               // PNG
+	// BatchIndex of BatchSize: take this row of the noise of a whole batch, as a pipeline called with several prompts does.
+	BatchIndex int    `json:"batch_index,omitempty"`
+	BatchSize  int    `json:"batch_size,omitempty"`
+	Out        string `json:"out"` // PNG
 }
 
 // Export asks for weights that other programs read.
