@@ -5,6 +5,8 @@ export GOFLAGS ?= -buildvcs=false
 
 NATIVE := build/native
 LAUNCHER := $(shell command -v ccache >/dev/null 2>&1 && echo -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+# The go command does not see changes of the native archive: its hash in the link flags makes it link again.
+LINK = -ldflags "-X github.com/stepd/stepd/cgo.library=$$(sha256sum $(NATIVE)/libstepd_core.a | cut -c1-12)"
 CMAKE = cmake -G Ninja $(LAUNCHER) -S . -B
 
 .PHONY: help build demo test check native-test sanitize go-test reference bench format install clean
@@ -22,10 +24,10 @@ native: install
 
 build: native ## bin/stepd
 	@mkdir -p bin
-	go build -o bin/stepd ./cmd/stepd
+	go build $(LINK) -o bin/stepd ./cmd/stepd
 
 demo: build ## trains a small model on sixteen emoji through the HTTP API; results in build/demo
-	@examples/emoji/demo.sh
+	go run ./examples/emoji
 
 test: check native-test go-test sanitize ## everything that must pass before a change lands
 	@echo "all tests passed"
@@ -40,7 +42,7 @@ native-test: native
 
 go-test: build
 	go vet ./...
-	go test -race -shuffle=on ./...
+	go test $(LINK) -race -shuffle=on ./...
 
 sanitize: install ## native tests under the address, undefined-behaviour and thread sanitizers
 	@$(CMAKE) build/asan -DSTEPD_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
@@ -51,8 +53,8 @@ sanitize: install ## native tests under the address, undefined-behaviour and thr
 	build/tsan/stepd_tests --gtest_brief=1 --gtest_filter='Pool*:Session*:Api*'
 
 REFERENCE ?= native/tests/testdata/reference
-reference: build native-test ## golden checks on any folder in the format of the reference data: make reference REFERENCE=DIR
-	@third_party/../examples/reference.sh "$(REFERENCE)"
+reference: build ## golden checks on any folder in the format of the reference data: make reference REFERENCE=DIR
+	@native/reference/run.sh "$(REFERENCE)"
 
 bench: build ## training speed of the cases that the PyTorch scripts also run
 	bin/stepd bench

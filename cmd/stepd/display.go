@@ -1,0 +1,133 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/cheggaaa/pb/v3"
+	"golang.org/x/term"
+
+	"github.com/stepd/stepd/sessions"
+	"github.com/stepd/stepd/sessions/job"
+)
+
+// display shows a run: JSON lines for scripts, a progress bar on a terminal, plain lines otherwise.
+type display struct {
+	out    io.Writer
+	job    *job.Job
+	asJSON bool
+	bar    *pb.ProgressBar // nil unless out is a terminal
+	last   sessions.StepEvent
+}
+
+const barTemplate = `{{counters . }} {{bar . "[" "=" ">" " " "]"}} {{string . "loss"}} {{string . "pace"}} {{string . "left"}}`
+
+func newDisplay(out io.Writer, j *job.Job, asJSON bool) *display {
+	d := &display{out: out, job: j, asJSON: asJSON}
+	for _, warning := range j.Warnings {
+		fmt.Fprintln(os.Stderr, "warning:", warning)
+	}
+	if file, ok := out.(*os.File); ok && !asJSON && term.IsTerminal(int(file.Fd())) {
+		d.bar = pb.ProgressBarTemplate(barTemplate).Start64(j.End())
+	}
+	return d
+}
+
+func (d *display) close() {
+	if d.bar != nil {
+		d.bar.Finish()
+	}
+}
+
+// event shows one event; done tells that it is the last, and err how the command ends.
+func (d *display) event(event sessions.Event) (done bool, err error) {
+	switch event.Kind {
+	case sessions.KindStep:
+		if err := json.Unmarshal(event.Data, &d.last); err != nil {
+			return true, err
+		}
+		d.step(d.last)
+	case sessions.KindCheckpoint:
+		var c sessions.Checkpoint
+		if err := json.Unmarshal(event.Data, &c); err != nil {
+			return true, err
+		}
+		d.print(map[string]any{"type": "checkpoint", "step": c.Step, "path": c.Path}, "checkpoint of step %d: %s", c.Step, c.Path)
+	case sessions.KindSample:
+		var s sessions.SampleEvent
+		if err := json.Unmarshal(event.Data, &s); err != nil {
+			return true, err
+		}
+		d.print(map[string]any{"type": "sample", "step": s.Step, "path": s.Path}, "sample of step %d: %s", s.Step, s.Path)
+	case sessions.KindStage:
+		var s sessions.StageEvent
+		if err := json.Unmarshal(event.Data, &s); err != nil {
+			return true, err
+		}
+		d.print(map[string]any{"type": "stage", "stage": s.Stage, "done": s.Done, "total": s.Total}, "%s %d of %d", strings.ReplaceAll(s.Stage, "_", " "), s.Done, s.Total)
+	case sessions.KindResumed:
+		var r sessions.ResumedEvent
+		if err := json.Unmarshal(event.Data, &r); err != nil {
+			return true, err
+		}
+		d.print(map[string]any{"type": "resumed", "step": r.Step, "path": r.Checkpoint}, "continuing from step %d: %s", r.Step, r.Checkpoint)
+	case sessions.KindState:
+		return d.state(event)
+	case sessions.KindError, sessions.KindSampleFailed:
+		var m sessions.MessageEvent
+		if err := json.Unmarshal(event.Data, &m); err != nil {
+			return true, err
+		}
+		d.print(map[string]any{"type": "error", "message": m.Message}, "%s", m.Message)
+	}
+	return false, nil
+}
+
+func (d *display) state(event sessions.Event) (done bool, err error) {
+	var s sessions.StateEvent
+	if err := json.Unmarshal(event.Data, &s); err != nil {
+		return true, err
+	}
+	if !s.To.Terminal() && s.To != sessions.Interrupted {
+		return false, nil
+	}
+	d.print(map[string]any{"type": "done", "state": s.To, "step": s.Completed}, "%s at step %d", s.To, s.Completed)
+	switch s.To {
+	case sessions.Completed:
+		return true, nil
+	case sessions.Aborted:
+		return true, &exitError{code: exitStopped}
+	}
+	return true, &exitError{exitFailed, errors.New(s.Reason)}
+}
+
+func (d *display) step(s sessions.StepEvent) {
+	switch {
+	case d.asJSON:
+		d.print(map[string]any{"type": "step", "step": s.Step, "loss": s.Loss, "lr": s.LR, "grad_norm": s.GradNorm, "seconds": s.Seconds}, "")
+	case d.bar != nil:
+		left := time.Duration(float64(d.job.End()-s.Step) * s.Seconds * float64(time.Second)).Round(time.Second)
+		d.bar.SetCurrent(s.Step).Set("loss", fmt.Sprintf("loss %.4f", s.Loss)).Set("pace", fmt.Sprintf("%.3f s/step", s.Seconds)).Set("left", "ETA "+left.String())
+	case d.job.LogEvery > 0 && s.Step%d.job.LogEvery == 0:
+		d.print(nil, "step %d of %d  loss %.4f  lr %.2e  %.3f s/step", s.Step, d.job.End(), s.Loss, s.LR, s.Seconds)
+	}
+}
+
+// print writes the JSON object or the line, whichever is asked for.
+func (d *display) print(object map[string]any, format string, args ...any) {
+	if d.asJSON {
+		if data, err := json.Marshal(object); err == nil {
+			_, _ = fmt.Fprintf(d.out, "%s\n", data)
+		}
+		return
+	}
+	if d.bar != nil {
+		_, _ = fmt.Fprint(d.out, "\r\x1b[K") // the bar is drawn again below the line
+	}
+	_, _ = fmt.Fprintf(d.out, format+"\n", args...)
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/stepd/stepd/server"
+	"github.com/stepd/stepd/sessions"
+	"github.com/stepd/stepd/sessions/job/aitoolkit"
+	"github.com/stepd/stepd/sessions/worker"
+)
+
+// shutdownGrace is how long running steps and requests may take to finish when the server is asked to end.
+const shutdownGrace = 2 * time.Minute
+
+type serveOptions struct {
+	listen, hosts []string
+	data          string
+	roots         aitoolkit.Roots
+	noAuth        bool
+}
+
+func serveCommand() *cobra.Command {
+	var o serveOptions
+	command := &cobra.Command{
+		Use:   "serve",
+		Short: "answer the HTTP APIs and train",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return serve(o) },
+	}
+	flags := command.Flags()
+	flags.StringArrayVar(&o.listen, "listen", []string{"127.0.0.1:8001"}, "address to serve on; repeat for several")
+	flags.StringArrayVar(&o.hosts, "host", nil, "name under which clients reach this server, besides localhost; repeat for several")
+	flags.StringVar(&o.data, "data", "data", "folder for the index of sessions, the caches and the token")
+	flags.StringVar(&o.roots.Models, "models", "", "where relative model folders start; empty: the working directory")
+	flags.StringVar(&o.roots.Datasets, "datasets", "", "where relative picture folders start; empty: the working directory")
+	flags.StringVar(&o.roots.Outputs, "outputs", "", "where relative output folders start; empty: the working directory")
+	flags.BoolVar(&o.noAuth, "no-auth", false, "ask for no token; on loopback addresses only")
+	return command
+}
+
+func serve(o serveOptions) error {
+	log := newLogger()
+	if err := o.complete(); err != nil {
+		return err
+	}
+	listeners, err := server.Listen(o.listen)
+	if err != nil {
+		return usageError("%w", err)
+	}
+	token, err := o.token()
+	if err != nil {
+		return err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program to start workers: %w", err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	manager, err := sessions.Open(ctx, sessions.Options{DataDir: o.data, Logger: log, Launcher: worker.Command{Path: program, Args: []string{"worker"}}})
+	if err != nil {
+		return err
+	}
+	srv := server.New(server.Options{Manager: manager, Roots: o.roots, Token: token, Hosts: o.hosts, Logger: log})
+	for _, listener := range listeners {
+		log.Info("serving", zap.String("address", "http://"+listener.Addr().String()))
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(listeners) }()
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		stop() // a second signal ends the program at once
+		log.Info("ending: every session finishes its step and writes a checkpoint")
+	}
+	ended, cancel := context.WithTimeout(context.Background(), shutdownGrace)
+	defer cancel()
+	return errors.Join(err, manager.Close(ended), srv.Shutdown(ended))
+}
+
+// complete makes paths absolute and refuses to serve other machines without a token.
+func (o *serveOptions) complete() error {
+	for _, path := range []*string{&o.data, &o.roots.Models, &o.roots.Datasets, &o.roots.Outputs} {
+		absolute, err := filepath.Abs(*path)
+		if err != nil {
+			return usageError("%w", err)
+		}
+		*path = absolute
+	}
+	for _, address := range o.listen {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return usageError("--listen %q is not HOST:PORT", address)
+		}
+		if ip := net.ParseIP(host); o.noAuth && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return usageError("--no-auth works on loopback addresses only, and %s is not one; leave --no-auth out, so that clients need the token", address)
+		}
+	}
+	return nil
+}
+
+// token returns the secret of the data folder, making it at the first start; empty with --no-auth.
+func (o *serveOptions) token() (string, error) {
+	if o.noAuth {
+		return "", nil
+	}
+	if err := os.MkdirAll(o.data, 0o700); err != nil {
+		return "", err
+	}
+	path := filepath.Join(o.data, "token")
+	content, err := os.ReadFile(path)
+	if err == nil {
+		return strings.TrimSpace(string(content)), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	secret := make([]byte, 32)
+	if _, err := rand.Read(secret); err != nil {
+		return "", err
+	}
+	token := hex.EncodeToString(secret)
+	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+		return "", err
+	}
+	fmt.Fprintf(os.Stderr, "requests need the header \"Authorization: Bearer %s\"; the token is in %s\n", token, path)
+	return token, nil
+}
+
+// newLogger writes lines for people to stderr.
+func newLogger() *zap.Logger {
+	config := zap.NewDevelopmentConfig()
+	config.Level = zap.NewAtomicLevelAt(zap.InfoLevel)
+	config.DisableCaller, config.DisableStacktrace = true, true
+	log, err := config.Build()
+	if err != nil {
+		return zap.NewNop()
+	}
+	return log
+}
