@@ -90,6 +90,10 @@ TEST_P(LinearTest, ForwardWithGateAndResidual) {
                                                   {&x, &w, nullptr, &gate, &residual}, {{shape, t}, {shape, t}});
                 expect_close(got[0], want, tolerance(t), l.name() + " out");
                 expect_close(got[1], y, tolerance(t), l.name() + " y");
+                for (size_t i = 0; i < y.size(); i++) want[i] = residual.at(i) + y[i];
+                got = run_kernel_all_threads(GetParam(), "linear_gate_residual", {&x, &w, nullptr, nullptr, &residual},
+                                             {{shape, t}, {shape, t}});
+                expect_close(got[0], want, tolerance(t), l.name() + " without gate");
             }
 }
 

@@ -46,6 +46,7 @@ TEST_P(RewriteTest, FiresOnATransformerAndKeepsItsValues) {
 INSTANTIATE_TEST_SUITE_P(Passes, RewriteTest,
                          testing::Values(Expectation{"fuse_linear_gelu", 2, "linear_gelu", 2},
                                          Expectation{"fuse_linear_gate_residual", 4, "linear_gate_residual", 4},
+                                         Expectation{"fuse_linear_add", 2, "linear_gate_residual", 2},
                                          Expectation{"fuse_linear_dx_gelu", 2, "linear_dx_gelu", 2},
                                          // per block: q, k and v of self-attention, the query of cross-attention
                                          Expectation{"fuse_linear_dx_add", 6, "linear_dx", 18},
@@ -55,10 +56,25 @@ INSTANTIATE_TEST_SUITE_P(Passes, RewriteTest,
 TEST(RewriteTest, AllPassesTogetherKeepTheValues) {
     for (DType compute : {DType::f32, DType::bf16}) {
         Graph g = training_graph(compute), plain = g;
-        EXPECT_EQ(rewrite(g), 18);
+        EXPECT_EQ(rewrite(g), 20);
         EXPECT_EQ(rewrite(g), 0) << "nothing is left to do";
         expect_near(run_graph(g), run_graph(plain), compute == DType::f32 ? 2e-5 : 4e-2);
     }
+}
+
+TEST(RewriteTest, AdapterUpProjectionGoesIntoOneProduct) {
+    Graph g;
+    Builder b(g, DType::f32, [](const std::string& name) { return ParameterInfo{DType::f32, name != "w"}; });
+    ValueId x = b.input("x", {2, 5, 8}, DType::f32);
+    ValueId base = b.linear(x, b.parameter("w", {6, 8}));
+    ValueId down = b.scale(b.linear(x, b.parameter("A", {3, 8})), 0.5);
+    ValueId y = b.add(base, b.linear(down, b.parameter("B", {6, 3})));
+    ValueId target = b.input("target", {2, 5, 6}, DType::f32), weight = b.input("weight", {2}, DType::f32);
+    ValueId loss = b.op("diffusion_loss", {y, target, weight, weight}, {{"kind", 0}});
+    EXPECT_EQ(differentiate(g, loss, b.input("seed", {1}, DType::f32)), 2);
+    Graph plain = g;
+    EXPECT_EQ(apply(g, "fuse_linear_add"), 1);
+    expect_near(run_graph(g), run_graph(plain), 2e-5);
 }
 
 TEST(RewriteTest, CommonNodesAreMerged) {
@@ -92,6 +108,7 @@ TEST(RewriteTest, ForwardGraphsDropWhatOnlyBackwardReads) {
     Graph plain = g;
     rewrite(g);
     ASSERT_EQ(count_nodes(g, "linear_gelu"), 2);
+    ASSERT_EQ(count_nodes(g, "linear_gate_residual"), 6);
     for (const Node& n : g.nodes) {
         std::string name = n.op->name;
         if (name != "linear_gelu" && name != "linear_gate_residual") continue;
