@@ -113,7 +113,7 @@ void Executor::State::prepare() {
 void Executor::State::require_bound() const {
     STEPD_REQUIRE(backend.executes(), Code::unsupported, "the ", backend.name(), " backend plans but does not run");
     for (size_t i = 0; i < bound.size(); ++i) {
-        STEPD_CHECK(bound[i] || users[i].empty(), plan.graph.values[i].name, " is not bound");
+        STEPD_REQUIRE(bound[i] || users[i].empty(), Code::internal, plan.graph.values[i].name, " is not bound");
     }
 }
 

@@ -103,7 +103,7 @@ TEST(ExecutorTest, ParametersInputsAndOutputsMustBeBound) {
         FAIL() << "w is not bound";
     } catch (const Error& e) {
         EXPECT_EQ(e.code(), Code::internal);
-        EXPECT_STREQ(e.what(), "check bound[i] || users[i].empty() failed: w is not bound");
+        EXPECT_STREQ(e.what(), "w is not bound");
     }
 }
 

@@ -33,7 +33,7 @@ inline Vec round_to_bf16(Vec v) {
     return load(rounded);
 }
 
-// Finishes C(i, j .. j+count-1), count <= W, from its accumulators v. `add` may be the memory of `c`.
+// Finishes C(i, j .. j+count-1), count <= W, from its accumulators v. `add` and `gelu_grad` may be the memory of `c`.
 inline void finish(const Gemm& g, int64_t i, int64_t j, int count, Vec v) {
     if (g.bias) v += load_elements(g.bias->data, g.bias->dtype, j, count);
     if (g.pre.data) store_elements(g.pre, i, j, v, count);
