@@ -136,6 +136,17 @@ TEST(Attention, ForwardMatchesFloat64) {
     });
 }
 
+TEST(Attention, TrailingOptionalInputsMayBeLeftOut) {
+    Dims d{1, 9, 17, 2, 24};
+    for_each_case([&](const std::string& isa, DType dtype) {
+        Inputs in(d, dtype);
+        std::vector<OutputSpec> outputs{{d.queries(), dtype}, {d.lse(), DType::f32}};
+        auto absent = run_kernel(isa, "attention", {&in.q, &in.k, &in.v, nullptr, nullptr}, outputs, d.attrs());
+        auto left_out = run_kernel(isa, "attention", {&in.q, &in.k, &in.v}, outputs, d.attrs());
+        EXPECT_TRUE(absent[0].same_bits(left_out[0]));
+    });
+}
+
 TEST(Attention, PositionBiasIsAddedPerHead) {
     for_each_case([&](const std::string& isa, DType dtype) {
         for (const Dims& d : std::vector<Dims>{{2, 35, 35, 3, 24}, {1, 150, 150, 2, 64}, {1, 3, 1, 2, 8}}) {

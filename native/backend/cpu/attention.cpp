@@ -69,19 +69,19 @@ void attend(const KernelArgs& k, const AttentionShapes& s, int64_t b, int64_t h,
     int64_t lanes = round_up(count, W), width = block.padded_width;
     pack_transposed(s.rows(k.in[0], b, h, begin), count, block.query, lanes);
     std::fill(block.maximum, block.maximum + lanes, -FLT_MAX);
-    const Tensor &key_bias = k.in[3], &bias = k.in[4];
+    const float* key_bias = has_input(k, 3) ? k.in[3].f32() + b * s.keys : nullptr;
     for (int64_t first = 0; first < s.keys; first += kKeys) {
         int64_t keys = std::min(kKeys, s.keys - first);
         pack_rows(s.rows(k.in[1], b, h, first), keys, block.key, width);
         pack_rows(s.rows(k.in[2], b, h, first), keys, block.value, width);
         tile_product({block.key, width, 1}, block.query, lanes, keys, lanes, s.width, block.scores, lanes, false);
         float scale = s.scale;
-        if (bias) {
-            HeadRows rows{bias, (h * s.queries + begin) * s.keys + first, s.keys, keys};
+        if (has_input(k, 4)) {
+            HeadRows rows{k.in[4], (h * s.queries + begin) * s.keys + first, s.keys, keys};
             scale_and_add_transposed(rows, count, scale, block.scores, lanes);
             scale = 1.f;
         }
-        softmax(block, keys, lanes, s, scale, key_bias ? key_bias.f32() + b * s.keys + first : nullptr, first == 0);
+        softmax(block, keys, lanes, s, scale, key_bias ? key_bias + first : nullptr, first == 0);
         tile_product({block.value, 1, width}, block.scores, lanes, s.width, lanes, keys, block.out, lanes, first > 0);
     }
     float* lse = k.out[1].f32() + (b * s.heads + h) * s.queries + begin;

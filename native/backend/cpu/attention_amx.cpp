@@ -95,12 +95,12 @@ void attend_panel(const KernelArgs& k, const AttentionShapes& s, int64_t b, int6
         tile_block(block.key + p * block.depth * kStepSize, block.query + panel * block.depth * kStepSize, block.depth,
                    block.scores + p * kBlockFloats, kStepRows, false);
     float scale = s.scale;
-    if (const Tensor& bias = k.in[4]) {
-        HeadRows rows{bias, (h * s.queries + begin) * s.keys + keys.first, s.keys, keys.count};
+    if (has_input(k, 4)) {
+        HeadRows rows{k.in[4], (h * s.queries + begin) * s.keys + keys.first, s.keys, keys.count};
         scale_and_add_transposed(rows, queries, scale, block.scores, kStepRows);
         scale = 1.f;
     }
-    softmax(block, panel, keys, scale, k.in[3] ? k.in[3].f32() + b * s.keys + keys.first : nullptr);
+    softmax(block, panel, keys, scale, has_input(k, 3) ? k.in[3].f32() + b * s.keys + keys.first : nullptr);
     for (int64_t c = 0; c < block.depth; c++)
         tile_block(block.value + c * keys.panels() * kStepSize, block.weights, keys.panels(),
                    block.out_of(panel) + c * kBlockFloats, kStepRows, keys.first > 0);

@@ -10,6 +10,9 @@
 
 namespace stepd::STEPD_ISA {
 
+// Optional inputs at the end of the list may also be left out of it.
+inline bool has_input(const KernelArgs& k, size_t i) { return i < k.in.size() && k.in[i]; }
+
 // How many lanes of a vector carry elements: all W of them, or the `lanes` that are left at the end of a row.
 struct AllLanes {};
 struct SomeLanes {

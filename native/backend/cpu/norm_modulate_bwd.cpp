@@ -62,7 +62,7 @@ void op_norm_modulate_bwd(const KernelArgs& k) {
                 }
             });
         },
-        k.in[0], k.in[1], k.in[5], k.out[0]);
+        k.in[0], k.in[1], has_input(k, 5) ? k.in[5] : Tensor{}, k.out[0]);
     if (k.out[1]) sums.finish(k.out[1], 0);
     if (k.out[2]) sums.finish(k.out[2], width);
 }
