@@ -153,6 +153,8 @@ std::vector<SampleRequest> parse_sample_requests(const std::string& json) {
         o.read("seed", r.seed);
         o.read("sampler", r.sampler);
         o.read("ema", r.ema);
+        o.read("batch_index", r.batch_index);
+        o.read("batch_size", r.batch_size);
         o.read("out", r.out);
     });
     return requests;

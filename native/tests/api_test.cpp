@@ -84,7 +84,8 @@ protected:
     int64_t live_ = 0;
 };
 
-const char* const kTwoSteps = R"([{"batches": [{"index": 0, "samples": [0, 1]}]}, {"batches": [{"index": 1, "samples": [2]}]}])";
+const char* const kTwoSteps =
+    R"([{"batches": [{"index": 0, "samples": [0, 1]}]}, {"batches": [{"index": 1, "samples": [2]}]}])";
 
 TEST_F(Api, header_is_c99) {
     Answer answer;
@@ -282,7 +283,8 @@ TEST_F(Api, plans_probes_and_makes_models) {
     ASSERT_EQ(stepd_probe(picture.data(), picture.size(), &probe.buffer, &probe.error), STEPD_OK);
     EXPECT_EQ(probe.value(), json({{"width", 64}, {"height", 64}, {"format", "png"}}));
     const TemporaryFolder folder;
-    const std::string init = json({{"family", "pixart"}, {"config", model_ / "transformer.json"}, {"out", folder / "t"}}).dump();
+    const std::string init =
+        json({{"family", "pixart"}, {"config", model_ / "transformer.json"}, {"out", folder / "t"}}).dump();
     EXPECT_EQ(stepd_init_model(init.data(), init.size(), &made.error), STEPD_OK) << made.message();
     const std::string unknown = R"({"cases": ["pixart-12B"]})";
     EXPECT_EQ(stepd_bench(unknown.data(), unknown.size(), &bench.buffer, &bench.error), STEPD_INVALID);

@@ -72,7 +72,8 @@ TEST(Stratified, covers_every_slice_and_keeps_the_order_of_draws) {
 
 class Data : public testing::Test {
 protected:
-    Data() : config_(test::tiny_config(model_)), opened_(config_), data_(*opened_.denoiser, {0.5, 2}, test::kTextTokens) {
+    Data()
+        : config_(test::tiny_config(model_)), opened_(config_), data_(*opened_.denoiser, {0.5, 2}, test::kTextTokens) {
         data_.set(model_.samples(), model_.empty());
     }
     TrainingInputs inputs(int64_t batch) const {
@@ -106,9 +107,9 @@ TEST_F(Data, scales_the_mean_and_draws_noise_by_the_contract) {
     draw.timestep = TimestepDraw::normal;
     const Draws draws = draw_micro_batch(21, 5, draw);
     std::vector<float> mean(draws.noise.size());
-    convert(SafetensorsReader(model_.samples()[1].latents).at("mean"), 0, int64_t(mean.size()), mean.data(), DType::f32);
-    for (size_t i = 0; i < mean.size(); i++)
-        EXPECT_NEAR(in.target[i], draws.noise[i] - (mean[i] - 0.5f) * 2, 1e-5);
+    convert(SafetensorsReader(model_.samples()[1].latents).at("mean"), 0, int64_t(mean.size()), mean.data(),
+            DType::f32);
+    for (size_t i = 0; i < mean.size(); i++) EXPECT_NEAR(in.target[i], draws.noise[i] - (mean[i] - 0.5f) * 2, 1e-5);
 }
 
 TEST_F(Data, offset_noise_shifts_whole_channels) {
@@ -122,7 +123,8 @@ TEST_F(Data, offset_noise_shifts_whole_channels) {
     for (size_t c = 0; c < size_t(test::kChannels); c++) {
         const float offset = shifted.target[16 * c] - plain.target[16 * c];
         EXPECT_NE(offset, 0);
-        for (size_t i = 0; i < 16; i++) EXPECT_NEAR(shifted.target[16 * c + i] - plain.target[16 * c + i], offset, 1e-5);
+        for (size_t i = 0; i < 16; i++)
+            EXPECT_NEAR(shifted.target[16 * c + i] - plain.target[16 * c + i], offset, 1e-5);
     }
 }
 

@@ -30,8 +30,10 @@ struct Problem {
             t.weight = {bytes.data(), dtype, {n}};
             const std::vector<float> start = generator.randn(n);
             for (size_t i = 0; i < size; i++) {
-                if (dtype == DType::bf16) t.weight.bf16()[i] = to_bf16(start[i]);
-                else t.weight.f32()[i] = start[i];
+                if (dtype == DType::bf16)
+                    t.weight.bf16()[i] = to_bf16(start[i]);
+                else
+                    t.weight.f32()[i] = start[i];
             }
             for (const StateSpec& s : method.state)
                 t.state.push_back(memory.emplace_back(size * size_of(s.dtype)).data());

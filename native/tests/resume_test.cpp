@@ -87,7 +87,8 @@ std::vector<ResumeCase> all_cases() {
         for (bool adapter : {false, true})
             for (DType dtype : {DType::f32, DType::bf16})
                 for (bool average : {false, true})
-                    for (int64_t accumulation : {1, 2}) cases.push_back({optimizer, adapter, dtype, average, accumulation});
+                    for (int64_t accumulation : {1, 2})
+                        cases.push_back({optimizer, adapter, dtype, average, accumulation});
     return cases;
 }
 

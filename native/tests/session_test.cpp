@@ -5,8 +5,8 @@
 
 #include <cmath>
 
-#include "base/error.h"
 #include "backend/cpu.h"
+#include "base/error.h"
 #include "models/folder.h"
 #include "tiny_model.h"
 
@@ -135,10 +135,11 @@ TEST(Checkpoint, weights_that_are_not_finite_are_not_saved) {
 TEST(Session, cancel_takes_effect_at_the_end_of_a_step) {
     const TinyModel& model = test::tiny_model();
     Session* running = nullptr;
-    auto session = open_session(model, tiny_config(model), {[&](const StepEvent& e) {
-                                                                if (e.step == 2) running->cancel();
-                                                            },
-                                                            {}});
+    auto session = open_session(model, tiny_config(model),
+                                {[&](const StepEvent& e) {
+                                     if (e.step == 2) running->cancel();
+                                 },
+                                 {}});
     running = session.get();
     TrainResult result = session->train(tiny_steps(0, 5));
     EXPECT_EQ(result.steps, 2);
@@ -247,8 +248,8 @@ TEST(Session, samples_the_same_picture_for_the_same_seed) {
     config.ema.emplace();
     auto session = open_session(model, config);
     session->train(tiny_steps(0, 5));
-    SampleRequest a = tiny_request(model / "a.png"), b = tiny_request(model / "b.png"), c = tiny_request(model / "c.png"),
-                  d = tiny_request(model / "d.png");
+    SampleRequest a = tiny_request(model / "a.png"), b = tiny_request(model / "b.png"),
+                  c = tiny_request(model / "c.png"), d = tiny_request(model / "d.png");
     c.seed = 5;
     d.ema = true;
     session->sample({a, b, c, d});

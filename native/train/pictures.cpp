@@ -24,6 +24,9 @@ void check(const SampleRequest& r, const Model& model, int64_t text_tokens, bool
                   Code::invalid, "sample.negative_ids: ", r.negative_ids.size(), " tokens; with guidance 1 to ",
                   text_tokens, " are needed");
     STEPD_REQUIRE(!r.ema || has_average, Code::invalid, "sample.ema: the session keeps no average (config.ema)");
+    STEPD_REQUIRE(r.batch_size >= 0 && r.batch_size <= 1024 && r.batch_index >= 0 &&
+                      r.batch_index < std::max<int64_t>(1, r.batch_size),
+                  Code::invalid, "sample.batch_index = ", r.batch_index, " of batch_size = ", r.batch_size);
     STEPD_REQUIRE(!r.out.empty(), Code::invalid, "sample.out is missing");
 }
 
@@ -106,7 +109,9 @@ void PictureSampler::denoise(const SampleRequest& r, Inputs& inputs, LatentPictu
     auto sampler = make_sampler(r.sampler.empty() ? default_sampler(model_.scheduler) : r.sampler, options);
 
     Generator generator(r.seed);
-    picture.latents = generator.randn(int64_t(inputs.elements));
+    const int64_t elements = int64_t(inputs.elements);
+    const std::vector<float> noise = generator.randn(std::max<int64_t>(1, r.batch_size) * elements);
+    picture.latents.assign(noise.begin() + r.batch_index * elements, noise.begin() + (r.batch_index + 1) * elements);
     for (float& x : picture.latents) x *= sampler->initial_scale();
     std::vector<float> guided(inputs.elements);
     for (int i = 0; i < int(sampler->timesteps().size()); i++) {

@@ -22,6 +22,9 @@ struct SampleRequest {
     uint64_t seed = 0;
     std::string sampler;  // empty: the folder's scheduler
     bool ema = false;
+    // The noise is row batch_index of one draw for batch_size pictures, as a pipeline called with several prompts has
+    // it.
+    int64_t batch_index = 0, batch_size = 0;  // 0: 1
     std::string out;
 };
 
