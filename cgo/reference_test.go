@@ -3,6 +3,7 @@
 package cgo
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -139,6 +140,7 @@ func modelWithScheduler(t *testing.T, source string, c pipelineCase) string {
 	}
 	data, err := os.ReadFile(filepath.Join(source, "scheduler", "scheduler_config.json"))
 	require.NoError(t, err)
+	data = bytes.ReplaceAll(data, []byte("-Infinity"), []byte("null")) // as Python writes it
 	var config map[string]any
 	require.NoError(t, json.Unmarshal(data, &config))
 	if config["_class_name"] != c.Params.Scheduler {

@@ -30,8 +30,9 @@ type session struct {
 	mailbox *mailbox
 	token   *token
 
-	mu     sync.Mutex // guards handle against Cancel during Close
-	handle *C.stepd_session
+	mu      sync.Mutex // guards what follows against Cancel
+	handle  *C.stepd_session
+	running bool // a call is in progress: without one there is nothing to cancel
 }
 
 var _ engine.Session = (*session)(nil)
@@ -62,6 +63,8 @@ func (s *session) run(ctx context.Context, request any, f func(in input, out *C.
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	s.begin()
+	defer s.end()
 	stop := context.AfterFunc(ctx, s.Cancel)
 	defer stop()
 	var err error
@@ -72,6 +75,20 @@ func (s *session) run(ctx context.Context, request any, f func(in input, out *C.
 	}
 	s.mailbox.drain()
 	return err
+}
+
+// begin forgets cancellations that were meant for earlier calls.
+func (s *session) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	C.stepd_session_resume(s.handle)
+	s.running = true
+}
+
+func (s *session) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = false
 }
 
 func (s *session) EncodeImages(ctx context.Context, items []engine.ImageItem) error {
@@ -140,7 +157,7 @@ func (s *session) Step() int64 {
 func (s *session) Cancel() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.handle != nil {
+	if s.handle != nil && s.running {
 		C.stepd_session_cancel(s.handle)
 	}
 }

@@ -150,6 +150,10 @@ void stepd_session_cancel(stepd_session* s) {
     if (is_live(s)) s->session->cancel();
 }
 
+void stepd_session_resume(stepd_session* s) {
+    if (is_live(s)) s->session->resume();
+}
+
 void stepd_session_destroy(stepd_session* s) {
     if (!s) return;
     {

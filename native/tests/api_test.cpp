@@ -142,6 +142,11 @@ TEST_F(Api, cancel_stops_after_the_step) {
     Answer answer;
     ASSERT_EQ(train(kTwoSteps, answer), STEPD_OK);
     EXPECT_EQ(answer.value(), json({{"steps", 1}, {"cancelled", true}}));
+    events.cancel = nullptr;
+    stepd_session_resume(session_);
+    Answer again;
+    ASSERT_EQ(train(kTwoSteps, again), STEPD_OK);
+    EXPECT_EQ(again.value(), json({{"steps", 2}, {"cancelled", false}}));
     close();
 }
 
@@ -218,6 +223,7 @@ TEST_F(Api, null_arguments_are_invalid) {
     EXPECT_EQ(stepd_session_train(nullptr, "[]", 2, &answer.buffer, &answer.error), STEPD_INVALID);
     EXPECT_EQ(stepd_session_step(nullptr), -1);
     stepd_session_cancel(nullptr);
+    stepd_session_resume(nullptr);
     stepd_session_destroy(nullptr);
     stepd_buffer_free(nullptr);
     open();

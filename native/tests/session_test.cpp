@@ -144,6 +144,8 @@ TEST(Session, cancel_takes_effect_at_the_end_of_a_step) {
     TrainResult result = session->train(tiny_steps(0, 5));
     EXPECT_EQ(result.steps, 2);
     EXPECT_TRUE(result.cancelled);
+    EXPECT_EQ(session->train(tiny_steps(2, 5)).steps, 0) << "a cancellation stays until resume";
+    session->resume();
     result = session->train(tiny_steps(2, 5));
     EXPECT_EQ(result.steps, 3);
     EXPECT_FALSE(result.cancelled);
@@ -223,6 +225,10 @@ TEST(Session, encodes_pictures_and_captions) {
     EXPECT_EQ(SafetensorsReader(model / "caption.safetensors").at("embedding").shape, (Shape{3, test::kTextWidth}));
     session->set_samples({{item.out, model / "caption.safetensors"}}, "");
     EXPECT_EQ(session->train({{{{0, {0}}}}}).steps, 1);
+    session->cancel();
+    EXPECT_EQ(error_of([&] { session->encode_images({item}); }).first, Code::cancelled);
+    EXPECT_EQ(error_of([&] { session->encode_text({{{1}, model / "caption.safetensors"}}); }).first, Code::cancelled);
+    session->resume();
     item.crop_x = 20;
     EXPECT_EQ(error_of([&] { session->encode_images({item}); }).first, Code::invalid);
 }

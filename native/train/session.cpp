@@ -66,7 +66,6 @@ void Session::set_samples(std::vector<SampleFiles> samples, const std::string& e
 }
 
 TrainResult Session::train(const std::vector<TrainStep>& steps) {
-    const Cancellation cancellation{cancelled_};
     require_training("train");
     // Plans of all buckets first, so that a run that will not fit is refused before its first step.
     std::vector<Bucket> buckets;
@@ -126,7 +125,6 @@ double Session::run_micro_batch(const MicroBatch& batch, const TrainStep& step, 
 }
 
 std::vector<std::string> Session::save(const std::string& dir) {
-    const Cancellation cancellation{cancelled_};
     require_training("save");
     progress("save", 0, 1);
     auto files = save_checkpoint(dir, config_, method_, trainer_->store(), trainer_->step());
@@ -135,14 +133,12 @@ std::vector<std::string> Session::save(const std::string& dir) {
 }
 
 void Session::restore(const std::string& dir) {
-    const Cancellation cancellation{cancelled_};
     require_training("restore");
     trainer_->set_step(restore_checkpoint(dir, config_, method_, trainer_->store()));
     step_ = trainer_->step();
 }
 
 void Session::export_weights(const ExportRequest& request) {
-    const Cancellation cancellation{cancelled_};
     require_training("export");
     stepd::export_weights(request, model_, trainer_->store());
 }

@@ -1,5 +1,5 @@
 // One loaded model with its trainable parameters and optimizer state: what Go package sessions/engine calls a Session.
-// Methods are called by one thread at a time, except step() and cancel().
+// Methods are called by one thread at a time, except step(), cancel() and resume().
 #pragma once
 
 #include <atomic>
@@ -77,16 +77,11 @@ public:
     void export_weights(const ExportRequest& request);
 
     int64_t step() const { return step_; }
-    // Stops the call in progress at its next safe point; without one, the next call.
+    // Stops the call in progress at its next safe point, and every later one, until resume().
     void cancel() { cancelled_ = true; }
+    void resume() { cancelled_ = false; }
 
 private:
-    // Forgets a cancellation when the call that it was meant for ends.
-    struct Cancellation {
-        std::atomic<bool>& flag;
-        ~Cancellation() { flag = false; }
-    };
-
     bool train_step(const TrainStep& step);
     double run_micro_batch(const MicroBatch& batch, const TrainStep& step, bool first);
     void require_training(const char* what) const;

@@ -42,7 +42,6 @@ Tensor view(std::vector<float>& values, const Shape& shape) { return {values.dat
 }  // namespace
 
 void Session::encode_images(const std::vector<ImageItem>& items) {
-    const Cancellation cancellation{cancelled_};
     for (const ImageItem& item : items) check(item);
     if (items.empty()) return;
     AutoencoderRunner autoencoder(model_.folder, model_.family, *backend_);
@@ -56,7 +55,6 @@ void Session::encode_images(const std::vector<ImageItem>& items) {
 }
 
 void Session::encode_text(const std::vector<TextItem>& items) {
-    const Cancellation cancellation{cancelled_};
     for (const TextItem& item : items) {
         STEPD_REQUIRE(!item.out.empty(), Code::invalid, "a caption to encode has no out");
         STEPD_REQUIRE(int64_t(item.ids.size()) <= config_.text_tokens, Code::invalid, item.out, ": ", item.ids.size(),
@@ -97,7 +95,6 @@ Embeddings Session::embed(const std::vector<SampleRequest>& requests) {
 }
 
 void Session::sample(const std::vector<SampleRequest>& requests) {
-    const Cancellation cancellation{cancelled_};
     for (const SampleRequest& r : requests) check(r, model_, config_.text_tokens, config_.ema.has_value());
     if (requests.empty()) return;
     trainer_->release_arena();

@@ -5,7 +5,8 @@
  * a status and fills the caller's stepd_error. Nothing here aborts, exits or prints.
  *
  * Threads: functions without a session may be called from any thread. A session is used by one thread at a time, except
- * stepd_session_cancel and stepd_session_step, which may be called at any moment before stepd_session_destroy starts.
+ * stepd_session_cancel, stepd_session_resume and stepd_session_step, which may be called at any moment before
+ * stepd_session_destroy starts.
  */
 #ifndef STEPD_H
 #define STEPD_H
@@ -98,7 +99,9 @@ STEPD_API stepd_status stepd_session_save(stepd_session* s, const char* dir, siz
 STEPD_API stepd_status stepd_session_restore(stepd_session* s, const char* dir, size_t dir_size, stepd_error* error);
 STEPD_API stepd_status stepd_session_export(stepd_session* s, const char* json, size_t json_size, stepd_error* error);
 STEPD_API int64_t stepd_session_step(const stepd_session* s);
+/* Stops the call in progress at its next safe point, and every later one, until stepd_session_resume. Idempotent. */
 STEPD_API void stepd_session_cancel(stepd_session* s);
+STEPD_API void stepd_session_resume(stepd_session* s);
 STEPD_API void stepd_session_destroy(stepd_session* s); /* NULL is legal; waits for native threads */
 
 #ifdef __cplusplus
