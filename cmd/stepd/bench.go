@@ -54,12 +54,26 @@ func printBench(command *cobra.Command, row json.RawMessage) error {
 		TFLOPS  float64 `json:"tflops"`
 		RSS     int64   `json:"peak_rss_mb"`
 		First   float64 `json:"first_step_s"`
-		Profile string  `json:"profile"`
+		Profile []struct {
+			Node   string  `json:"node"` // op and shape of its result
+			Count  int     `json:"count"`
+			Milli  float64 `json:"ms"`
+			GFLOPS float64 `json:"gflops"`
+			GBPS   float64 `json:"gb_per_s"`
+		} `json:"profile"`
 	}
 	if err := json.Unmarshal(row, &r); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(command.OutOrStdout(), "%-18s %-10s %8.4f s/step (best %.4f)  %.3f TFLOP/s  %d MB  first step %.2f s\n%s",
-		r.Name, r.Variant, r.Median, r.Min, r.TFLOPS, r.RSS, r.First, r.Profile)
-	return err
+	out := command.OutOrStdout()
+	if _, err := fmt.Fprintf(out, "%-18s %-18s %8.4f s/step (best %.4f)  %.3f TFLOP/s  %d MB  first step %.2f s\n",
+		r.Name, r.Variant, r.Median, r.Min, r.TFLOPS, r.RSS, r.First); err != nil {
+		return err
+	}
+	for _, node := range r.Profile {
+		if _, err := fmt.Fprintf(out, "  %-40s %4d x %9.2f ms in all %8.1f GFLOP/s %7.1f GB/s\n", node.Node, node.Count, node.Milli, node.GFLOPS, node.GBPS); err != nil {
+			return err
+		}
+	}
+	return nil
 }
