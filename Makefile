@@ -52,8 +52,12 @@ sanitize: install ## native tests under the address, undefined-behaviour and thr
 	@cmake --build build/tsan --target stepd_tests
 	build/tsan/stepd_tests --gtest_brief=1 --gtest_filter='Pool*:Session*:Api*'
 
+reference-binary: native
+	@cmake --build $(NATIVE) --target stepd_reference
+.PHONY: reference-binary
+
 REFERENCE ?= native/tests/testdata/reference
-reference: build ## golden checks on any folder in the format of the reference data: make reference REFERENCE=DIR
+reference: build reference-binary ## golden checks on any folder in the format of the reference data: make reference REFERENCE=DIR
 	@native/reference/run.sh "$(REFERENCE)"
 
 bench: build ## training speed of the cases that the PyTorch scripts also run
