@@ -10,15 +10,14 @@
 #include "backend/cpu.h"
 #include "base/error.h"
 #include "graph/plan.h"
+#include "ops/op.h"
 #include "train/component.h"
 #include "train/graphs.h"
 
 namespace stepd {
 namespace {
 
-// Scratch of the matrix and convolution kernels; the pool asks for it on first use.
-constexpr int64_t kWorkspacePerThread = int64_t(8) << 20;
-constexpr int64_t kSharedWorkspace = int64_t(64) << 20;
+constexpr int64_t kWorkspacePerThread = int64_t(8) << 20;  // partial sums of the kernels
 constexpr double kOptimizerBytesPerSecond = 8e9;  // of one thread
 
 // Sustained rate of a training step on one core, for estimates only (measured with `stepd bench`).
@@ -98,6 +97,17 @@ int64_t encoder_bytes(const Model& model, const SessionConfig& config, const std
     return std::max(text_bytes, ComponentWeights::bytes(*vae, DType::f32) + picture_bytes);
 }
 
+// Matrix products pack both operands as bf16, padded to whole tiles, in scratch memory that the pool keeps.
+int64_t packing_bytes(const Graph& graph) {
+    int64_t most = 0;
+    for (const Node& node : graph.nodes) {
+        if (!std::string(node.op->name).starts_with("linear")) continue;
+        const int64_t elements = numel(graph.value(node.inputs[0]).shape) + numel(graph.value(node.inputs[1]).shape);
+        most = std::max(most, elements * 2 * 9 / 8);
+    }
+    return most;
+}
+
 Bucket bucket_of(const PixelShape& s, const Model& model, const SessionConfig& config) {
     const int64_t multiple = model.latent_factor * model.denoiser->patch_size();
     STEPD_REQUIRE(s.width > 0 && s.height > 0 && s.width % multiple == 0 && s.height % multiple == 0 && s.batch > 0,
@@ -141,7 +151,6 @@ MemoryPlan plan_state(const ParameterLayout& layout, const SessionConfig& config
     MemoryPlan p;
     p.weights = Slab::bytes(layout.weight_specs());
     p.parameters = layout.elements();
-    p.workspace = kSharedWorkspace;
     p.available = config.memory_budget > 0 ? config.memory_budget : available_memory();
     if (!config.sample_only) {
         const OptimizerMethod& method = find_optimizer(config.optimizer.name);
@@ -161,13 +170,16 @@ MemoryPlan plan_memory(const Model& model, const SessionConfig& config, const st
     const DenoiserGraphs graphs{*model.denoiser, model.adapter.get(), model.sampling_adapter.get(), layout,
                                 config.dtype};
     MemoryPlan p = plan_state(layout, config);
-    p.workspace += threads * kWorkspacePerThread;
+    std::vector<Graph> recorded;
     for (const PixelShape& shape : shapes) {
         const Bucket bucket = bucket_of(shape, model, config);
-        const PlanReport report =
-            config.sample_only
-                ? make_plan(graphs.record_sampling(bucket, false)).report
-                : make_plan(graphs.record_training(bucket, LossKind::l2), {arena_budget(p, config)}).report;
+        recorded.push_back(config.sample_only ? graphs.record_sampling(bucket, false)
+                                              : graphs.record_training(bucket, LossKind::l2));
+        p.workspace = std::max(p.workspace, packing_bytes(recorded.back()));
+    }
+    p.workspace += threads * kWorkspacePerThread;
+    for (Graph& graph : recorded) {
+        const PlanReport report = make_plan(std::move(graph), {arena_budget(p, config)}).report;
         p.activations = std::max(p.activations, report.arena_bytes + report.input_bytes + report.output_bytes);
         p.flop = std::max(p.flop, report.flop * double(config.accumulation));
         p.recomputed = std::max(p.recomputed, int64_t(report.recomputed_nodes));
