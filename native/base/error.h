@@ -55,8 +55,8 @@ std::string concat(const Args&... args) {
     throw ::stepd::Error((code), __FILE__ ":" STEPD_STRINGIZE(__LINE__), ::stepd::detail::concat(__VA_ARGS__))
 
 // For what a caller can get wrong.
-#define STEPD_REQUIRE(condition, code, ...) \
-    do {                                    \
+#define STEPD_REQUIRE(condition, code, ...)               \
+    do {                                                  \
         if (!(condition)) STEPD_THROW(code, __VA_ARGS__); \
     } while (0)
 

@@ -23,8 +23,9 @@ public:
     // [0, threads()). Not reentrant. The first exception thrown by a ticket is rethrown here after all have stopped.
     template <class Body>
     void run(int64_t tickets, const Body& body) {
-        run_tickets(tickets, [](const void* b, int64_t ticket, int thread) { (*static_cast<const Body*>(b))(ticket, thread); },
-                    &body);
+        run_tickets(
+            tickets, [](const void* b, int64_t ticket, int thread) { (*static_cast<const Body*>(b))(ticket, thread); },
+            &body);
     }
 
     // Private scratch of one thread: at least `bytes`, 64-byte aligned, huge pages where possible. Contents survive

@@ -97,91 +97,111 @@ func (s *supervisor) end() (steps int, exit Exit) {
 	return steps, s.w.Exit()
 }
 
+// contract is what a worker does, whether it is a process or a goroutine.
+var contract = []struct {
+	name  string
+	check func(t *testing.T, launcher Launcher)
+}{
+	{"trains to the end", trains},
+	{"aborts", aborts},
+	{"stops with a checkpoint when it is told to terminate", terminates},
+	{"reports errors with their code", reportsErrors},
+	{"a refused plan ends it", endsOnARefusedPlan},
+	{"saves and ends when its supervisor is gone", outlivesItsSupervisor},
+}
+
 func TestContract(t *testing.T) {
 	for name, launcher := range launchers(t) {
-		t.Run(name, func(t *testing.T) {
-			t.Run("trains to the end", func(t *testing.T) {
-				s := start(t, launcher, fixture.Job(t, t.TempDir()))
-				ready := s.next(TypeReady)
-				require.NotNil(t, ready.Ready)
-				assert.Equal(t, int64(0), s.next(TypePaused).Step)
-				require.NoError(t, s.w.Send(Message{Type: TypeAllow, Step: 5}))
-				assert.Equal(t, int64(5), s.next(TypeCheckpoint).Checkpoint.Manifest.Step)
-				assert.Equal(t, int64(5), s.next(TypePaused).Step)
-				require.NoError(t, s.w.Send(Message{Type: TypeAllow, Step: 100}))
-				assert.Equal(t, run.Completed, s.next(TypeFinished).Outcome)
-				_, exit := s.end()
-				assert.Empty(t, exit.Problem)
-			})
-			t.Run("aborts", func(t *testing.T) {
-				j := fixture.Job(t, t.TempDir())
-				gate := fixture.NewGate(t, j)
-				s := start(t, launcher, j)
-				s.next(TypePaused)
-				require.NoError(t, s.w.Send(Message{Type: TypeAllow, Step: 20}))
-				gate.Open(3)
-				for range 3 {
-					s.next(TypeStep)
-				}
-				require.NoError(t, s.w.Send(Message{Type: TypeAbort}))
-				saved := s.next(TypeCheckpoint).Checkpoint
-				assert.Equal(t, "abort", saved.Manifest.Reason)
-				assert.Contains(t, []int64{3, 4}, saved.Manifest.Step, "a step at work is finished")
-				assert.Equal(t, run.Aborted, s.next(TypeFinished).Outcome)
-			})
-			t.Run("stops with a checkpoint when it is told to terminate", func(t *testing.T) {
-				j := fixture.Job(t, t.TempDir())
-				gate := fixture.NewGate(t, j)
-				s := start(t, launcher, j)
-				s.next(TypePaused)
-				require.NoError(t, s.w.Send(Message{Type: TypeAllow, Step: 20}))
-				gate.Open(2)
-				s.next(TypeStep)
-				s.next(TypeStep)
-				s.w.Terminate()
-				assert.Contains(t, []int64{2, 3}, s.next(TypeCheckpoint).Checkpoint.Manifest.Step)
-				assert.Equal(t, run.Stopped, s.next(TypeFinished).Outcome)
-			})
-			t.Run("reports errors with their code", func(t *testing.T) {
-				s := start(t, launcher, fixture.Faults(fixture.Job(t, t.TempDir()), fake.Faults{FailAt: 2, FailCode: engine.Numeric}))
-				s.next(TypePaused)
-				require.NoError(t, s.w.Send(Message{Type: TypeAllow, Step: 20}))
-				finished := s.next(TypeFinished)
-				require.NotNil(t, finished.Error)
-				assert.Equal(t, engine.Numeric, finished.Error.Code)
-			})
-			t.Run("a refused plan ends it", func(t *testing.T) {
-				s := start(t, launcher, fixture.Job(t, t.TempDir()))
-				for m := range s.w.Messages {
-					if m.Type == TypePlan {
-						refusal := &Failure{Code: engine.OutOfMemory, Message: "too large"}
-						require.NoError(t, s.w.Send(Message{Type: TypeAcknowledged, ID: m.ID, Error: refusal}))
-					}
-					if m.Type == TypeFinished {
-						assert.Equal(t, engine.OutOfMemory, m.Error.Code)
-					}
-				}
-			})
-			t.Run("saves and ends when its supervisor is gone", func(t *testing.T) {
-				j := fixture.Job(t, t.TempDir())
-				gate := fixture.NewGate(t, j)
-				s := start(t, launcher, j)
-				s.next(TypePaused)
-				require.NoError(t, s.w.Send(Message{Type: TypeAllow, Step: 20}))
-				gate.Open(1)
-				s.next(TypeStep)
-				// A dead supervisor reads and writes nothing more.
-				require.NoError(t, s.w.process.Close())
-				s.w.process.Wait()
-				folder, err := checkpoint.Open(j.RunDir(), checkpoint.OS{})
-				require.NoError(t, err)
-				latest, err := folder.Latest(-1, func(path string, reason error) { t.Error(reason) })
-				require.NoError(t, err)
-				require.NotNil(t, latest)
-				assert.Equal(t, "stop", latest.Manifest.Reason)
-			})
-		})
+		for _, test := range contract {
+			t.Run(name+"/"+test.name, func(t *testing.T) { test.check(t, launcher) })
+		}
 	}
+}
+
+func trains(t *testing.T, launcher Launcher) {
+	s := start(t, launcher, fixture.Job(t, t.TempDir()))
+	ready := s.next(TypeReady)
+	require.NotNil(t, ready.Ready)
+	assert.Equal(t, int64(0), s.next(TypePaused).Step)
+	require.NoError(t, s.w.Send(Message{Type: TypeAllow, Step: 5}))
+	assert.Equal(t, int64(5), s.next(TypeCheckpoint).Checkpoint.Manifest.Step)
+	assert.Equal(t, int64(5), s.next(TypePaused).Step)
+	require.NoError(t, s.w.Send(Message{Type: TypeAllow, Step: 100}))
+	assert.Equal(t, run.Completed, s.next(TypeFinished).Outcome)
+	_, exit := s.end()
+	assert.Empty(t, exit.Problem)
+}
+
+func aborts(t *testing.T, launcher Launcher) {
+	j := fixture.Job(t, t.TempDir())
+	gate := fixture.NewGate(t, j)
+	s := start(t, launcher, j)
+	s.next(TypePaused)
+	require.NoError(t, s.w.Send(Message{Type: TypeAllow, Step: 20}))
+	gate.Open(3)
+	for range 3 {
+		s.next(TypeStep)
+	}
+	require.NoError(t, s.w.Send(Message{Type: TypeAbort}))
+	saved := s.next(TypeCheckpoint).Checkpoint
+	assert.Equal(t, "abort", saved.Manifest.Reason)
+	assert.Contains(t, []int64{3, 4}, saved.Manifest.Step, "a step at work is finished")
+	assert.Equal(t, run.Aborted, s.next(TypeFinished).Outcome)
+}
+
+func terminates(t *testing.T, launcher Launcher) {
+	j := fixture.Job(t, t.TempDir())
+	gate := fixture.NewGate(t, j)
+	s := start(t, launcher, j)
+	s.next(TypePaused)
+	require.NoError(t, s.w.Send(Message{Type: TypeAllow, Step: 20}))
+	gate.Open(2)
+	s.next(TypeStep)
+	s.next(TypeStep)
+	s.w.Terminate()
+	assert.Contains(t, []int64{2, 3}, s.next(TypeCheckpoint).Checkpoint.Manifest.Step)
+	assert.Equal(t, run.Stopped, s.next(TypeFinished).Outcome)
+}
+
+func reportsErrors(t *testing.T, launcher Launcher) {
+	s := start(t, launcher, fixture.Faults(fixture.Job(t, t.TempDir()), fake.Faults{FailAt: 2, FailCode: engine.Numeric}))
+	s.next(TypePaused)
+	require.NoError(t, s.w.Send(Message{Type: TypeAllow, Step: 20}))
+	finished := s.next(TypeFinished)
+	require.NotNil(t, finished.Error)
+	assert.Equal(t, engine.Numeric, finished.Error.Code)
+}
+
+func endsOnARefusedPlan(t *testing.T, launcher Launcher) {
+	s := start(t, launcher, fixture.Job(t, t.TempDir()))
+	for m := range s.w.Messages {
+		if m.Type == TypePlan {
+			refusal := &Failure{Code: engine.OutOfMemory, Message: "too large"}
+			require.NoError(t, s.w.Send(Message{Type: TypeAcknowledged, ID: m.ID, Error: refusal}))
+		}
+		if m.Type == TypeFinished {
+			assert.Equal(t, engine.OutOfMemory, m.Error.Code)
+		}
+	}
+}
+
+func outlivesItsSupervisor(t *testing.T, launcher Launcher) {
+	j := fixture.Job(t, t.TempDir())
+	gate := fixture.NewGate(t, j)
+	s := start(t, launcher, j)
+	s.next(TypePaused)
+	require.NoError(t, s.w.Send(Message{Type: TypeAllow, Step: 20}))
+	gate.Open(1)
+	s.next(TypeStep)
+	// A dead supervisor reads and writes nothing more.
+	require.NoError(t, s.w.process.Close())
+	s.w.process.Wait()
+	folder, err := checkpoint.Open(j.RunDir(), checkpoint.OS{})
+	require.NoError(t, err)
+	latest, err := folder.Latest(-1, func(path string, reason error) { t.Error(reason) })
+	require.NoError(t, err)
+	require.NotNil(t, latest)
+	assert.Equal(t, "stop", latest.Manifest.Reason)
 }
 
 func TestEndsOfProcesses(t *testing.T) {

@@ -28,8 +28,8 @@ inline Vec load(const bf16* p) {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16))};
 }
 inline void store(bf16* p, Vec x) {  // round to nearest even; NaN stays NaN
-    const __m512i upper_halves = _mm512_set_epi16(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1, 31, 29, 27, 25,
-                                                  23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+    const __m512i upper_halves = _mm512_set_epi16(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1, 31, 29, 27,
+                                                  25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
     __m512i u = _mm512_castps_si512(x.v);
     __mmask16 odd = _mm512_test_epi32_mask(u, _mm512_set1_epi32(0x10000));
     __m512i half = _mm512_mask_blend_epi32(odd, _mm512_set1_epi32(0x7fff), _mm512_set1_epi32(0x8000));
@@ -86,7 +86,9 @@ inline Vec reciprocal(Vec a) { return {_mm256_div_ps(_mm256_set1_ps(1.f), a.v)};
 inline Vec scalef(Vec a, Vec n) {  // two halves, so that 2^-126 .. 2^-149 results do not wrap
     __m256i i = _mm256_cvtps_epi32(n.v);
     __m256i h = _mm256_srai_epi32(i, 1);
-    auto pow2 = [](__m256i e) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(e, _mm256_set1_epi32(127)), 23)); };
+    auto pow2 = [](__m256i e) {
+        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(e, _mm256_set1_epi32(127)), 23));
+    };
     return {_mm256_mul_ps(_mm256_mul_ps(a.v, pow2(h)), pow2(_mm256_sub_epi32(i, h)))};
 }
 
@@ -150,9 +152,7 @@ inline Vec clamp(Vec x, float low, float high) { return max(set1(low), min(set1(
 inline Vec exp(Vec x) { return exp_in_range(clamp(x, -104.f, 89.f)); }
 
 // 1 / (1 + e^x) to about 1 ulp. The upper bound keeps the denominator finite.
-inline Vec logistic_of_negative(Vec x) {
-    return reciprocal(exp_in_range(clamp(x, -88.f, 88.f)) + set1(1.f));
-}
+inline Vec logistic_of_negative(Vec x) { return reciprocal(exp_in_range(clamp(x, -88.f, 88.f)) + set1(1.f)); }
 inline Vec sigmoid(Vec x) { return logistic_of_negative(set1(0.f) - x); }
 
 // gelu, tanh approximation, and its derivative: 0.5 x (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3).
