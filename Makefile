@@ -44,11 +44,14 @@ go-test: build
 	go vet ./...
 	go test $(LINK) -race -shuffle=on ./...
 
+# Little optimisation: these builds are for finding faults, and compile in half the time.
+SANITIZED := -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS=-O1
+
 sanitize: install ## native tests under the address, undefined-behaviour and thread sanitizers
-	@$(CMAKE) build/asan -DSTEPD_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
+	@$(CMAKE) build/asan -DSTEPD_SANITIZE=address,undefined $(SANITIZED) >/dev/null
 	@cmake --build build/asan --target stepd_tests
 	build/asan/stepd_tests --gtest_brief=1
-	@$(CMAKE) build/tsan -DSTEPD_SANITIZE=thread -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
+	@$(CMAKE) build/tsan -DSTEPD_SANITIZE=thread $(SANITIZED) >/dev/null
 	@cmake --build build/tsan --target stepd_tests
 	build/tsan/stepd_tests --gtest_brief=1 --gtest_filter='Pool*:Session*:Api*'
 
