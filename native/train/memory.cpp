@@ -18,7 +18,7 @@ namespace stepd {
 namespace {
 
 constexpr int64_t kWorkspacePerThread = int64_t(8) << 20;  // partial sums of the kernels
-constexpr double kOptimizerBytesPerSecond = 8e9;  // of one thread
+constexpr double kOptimizerBytesPerSecond = 8e9;           // of one thread
 
 // Sustained rate of a training step on one core, for estimates only (measured with `stepd bench`).
 double flop_per_second(DType compute) {
