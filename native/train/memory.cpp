@@ -144,7 +144,9 @@ nlohmann::json to_json(const MemoryPlan& p) {
 }
 
 ParameterLayout make_layout(const Model& model, const SessionConfig& config) {
-    return ParameterLayout(*model.denoiser, model.adapter.get(), config.dtype, config.weight_dtype);
+    // Master weights are for training: pictures need no more than what is computed with.
+    const DType trained = config.sample_only && !model.adapter ? config.dtype : config.weight_dtype;
+    return ParameterLayout(*model.denoiser, model.adapter.get(), config.dtype, trained);
 }
 
 MemoryPlan plan_state(const ParameterLayout& layout, const SessionConfig& config) {

@@ -45,7 +45,7 @@ void require_fit(const MemoryPlan& plan);
 // Bytes for activations that make_plan may use (PlanOptions::arena_budget).
 int64_t arena_budget(const MemoryPlan& plan, const SessionConfig& config);
 
-// How parameters are stored: frozen ones in the compute dtype, and everything is frozen when only sampling.
+// How parameters are stored: frozen ones in the compute dtype, trained ones in config.weight_dtype.
 ParameterLayout make_layout(const Model& model, const SessionConfig& config);
 
 }  // namespace stepd

@@ -145,8 +145,6 @@ StepReport Trainer::apply(double lr) {
     return {norm.value};
 }
 
-const PlanReport& Trainer::report(const Bucket& bucket) { return slot(bucket).plan.report; }
-
 Executor& Trainer::executor(const Bucket& bucket) {
     prepare({&bucket, 1});
     return *slot(bucket).executor;

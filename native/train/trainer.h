@@ -70,7 +70,6 @@ public:
     // nothing has changed.
     StepReport apply(double lr);
 
-    const PlanReport& report(const Bucket& bucket);
     Executor& executor(const Bucket& bucket);
 
 private:
