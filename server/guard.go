@@ -15,8 +15,9 @@ import (
 // guard refuses, for every method and path, what a web page in the operator's browser could send (a foreign Host or
 // Origin), and requests without the token where one is set. Only the health check needs no token.
 func (s *Server) guard(c *fiber.Ctx) error {
-	if !s.allowedHost(c.Hostname()) {
-		return failure(http.StatusForbidden, "the host name %q is not served here; start the server with --host for it", c.Hostname())
+	host := string(c.Context().Host()) // not c.Hostname(), which believes X-Forwarded-Host
+	if !s.allowedHost(host) {
+		return failure(http.StatusForbidden, "the host name %q is not served here; start the server with --host for it", host)
 	}
 	if origin := c.Get(fiber.HeaderOrigin); origin != "" {
 		parsed, err := url.Parse(origin)

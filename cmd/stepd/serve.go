@@ -124,10 +124,10 @@ func (o *serveOptions) token() (string, error) {
 	}
 	path := filepath.Join(o.data, "token")
 	content, err := os.ReadFile(path)
-	if err == nil {
+	if err == nil && strings.TrimSpace(string(content)) != "" {
 		return strings.TrimSpace(string(content)), nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
 	secret := make([]byte, 32)
@@ -135,7 +135,11 @@ func (o *serveOptions) token() (string, error) {
 		return "", err
 	}
 	token := hex.EncodeToString(secret)
-	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+	// By way of another file, so that a full disk leaves no empty token.
+	if err := os.WriteFile(path+".new", []byte(token+"\n"), 0o600); err != nil {
+		return "", err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
 		return "", err
 	}
 	fmt.Fprintf(os.Stderr, "requests need the header \"Authorization: Bearer %s\"; the token is in %s\n", token, path)

@@ -21,8 +21,8 @@ type Spelling struct {
 	Default any
 }
 
-// Option declares one setting of a Job: where it lives, what it may be, and how each dialect spells it. This table is the
-// only declaration: validation of dialects, help texts and documentation are made from it.
+// Option declares one setting of a Job: where it lives, what it may be, and how each dialect spells it. Dialects read and
+// validate these options from the table alone.
 type Option struct {
 	// Path is the JSON path in the Job, or in each Dataset when it starts with "datasets[].".
 	Path    string
@@ -50,6 +50,7 @@ var Options = []Option{
 	{Path: "engine.noise.stratified", Kind: Bool, Doc: "spread the timesteps of a batch evenly over their distribution", AIToolkit: Spelling{"train.timestep_stratified", false}},
 	{Path: "save.every", Kind: Int, Unit: "steps", Max: 1 << 40, Doc: "steps between checkpoints", AIToolkit: Spelling{"save.save_every", 1000}},
 	{Path: "save.keep", Kind: Int, Max: 1 << 20, Doc: "number of newest checkpoints kept; 0 keeps all", AIToolkit: Spelling{"save.max_step_saves_to_keep", 5}},
+	{Path: "skip_bad_images", Kind: Bool, Doc: "train without the pictures that cannot be read, instead of refusing to start", AIToolkit: Spelling{"train.skip_bad_images", false}},
 	{Path: "log_every", Kind: Int, Unit: "steps", Max: 1 << 40, Doc: "steps between log lines", AIToolkit: Spelling{"logging.log_every", 1}},
 	{Path: "sampling.every", Kind: Int, Unit: "steps", Max: 1 << 40, Doc: "steps between validation pictures", AIToolkit: Spelling{"sample.sample_every", 100}},
 

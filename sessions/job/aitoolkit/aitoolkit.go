@@ -156,7 +156,6 @@ func (t *translation) precision(s *section, j *job.Job) {
 	default:
 		t.refuse(processField+".train.dtype", "%q is not supported; use bf16 or fp32", dtype)
 	}
-	s.use("model.dtype")
 }
 
 func (t *translation) average(s *section, j *job.Job) {

@@ -16,7 +16,6 @@ func (t *translation) samples(s *section, j *job.Job, trigger string) {
 	section.use("sample_every") // in the table of options
 	base := t.sampleDefaults(section)
 	walk := section.flag("walk_seed", false)
-	section.flag("do_cfg_norm", false)
 	if format := section.text("format", section.text("ext", "png")); format != "png" {
 		t.warn("%s: pictures are written as PNG, not %s", section.at("format"), format)
 	}
@@ -29,7 +28,7 @@ func (t *translation) samples(s *section, j *job.Job, trigger string) {
 			prompts[i].Seed += uint64(i)
 		}
 	}
-	refuseUnsupported(section, map[string]any{"network_multiplier": 1.0, "guidance_rescale": 0.0, "num_frames": 1.0}, []string{"fps", "adapter_conditioning_scale", "refiner_start_at"})
+	refuseUnsupported(section, map[string]any{"network_multiplier": 1.0, "guidance_rescale": 0.0, "num_frames": 1.0, "do_cfg_norm": false}, []string{"fps", "adapter_conditioning_scale", "refiner_start_at"})
 	section.reportUnknown()
 	skip := s.flag("train.skip_first_sample", false)
 	force := s.flag("train.force_first_sample", false)
@@ -52,14 +51,15 @@ func (t *translation) sampleDefaults(s *section) job.Prompt {
 	}
 	return job.Prompt{
 		Negative: negative, Sampler: sampler,
-		Width: multipleOf8(s.integer("width", 512, 64, 16384)), Height: multipleOf8(s.integer("height", 512, 64, 16384)),
+		Width: roundSize(s.integer("width", 512, 64, 16384)), Height: roundSize(s.integer("height", 512, 64, 16384)),
 		Seed: uint64(s.integer("seed", 0, 0, 1<<53)), Guidance: s.number("guidance_scale", 7, 0, 1000),
 		Steps: int(s.integer("sample_steps", 20, 1, 10000)),
 	}
 }
 
-// multipleOf8 rounds down as the original does, to at least 64.
-func multipleOf8(n int64) int { return max(int(n)/8*8, 64) }
+// roundSize rounds down to what the patches of every supported family divide, to at least 64. The original rounds to 8 and
+// then fails in families with larger patches.
+func roundSize(n int64) int { return max(int(n)/16*16, 64) }
 
 func (t *translation) samplePrompts(s *section, base job.Prompt, trigger string) []job.Prompt {
 	var prompts []job.Prompt
@@ -93,8 +93,8 @@ func (t *translation) sampleObject(s *section, base job.Prompt) job.Prompt {
 	p := base
 	p.Text = s.text("prompt", "")
 	p.Negative = s.text("neg", base.Negative)
-	p.Width = multipleOf8(s.integer("width", int64(base.Width), 64, 16384))
-	p.Height = multipleOf8(s.integer("height", int64(base.Height), 64, 16384))
+	p.Width = roundSize(s.integer("width", int64(base.Width), 64, 16384))
+	p.Height = roundSize(s.integer("height", int64(base.Height), 64, 16384))
 	p.Seed = uint64(s.integer("seed", int64(base.Seed), 0, 1<<53))
 	p.Guidance = s.number("guidance_scale", base.Guidance, 0, 1000)
 	p.Steps = int(s.integer("sample_steps", int64(base.Steps), 1, 10000))
@@ -128,9 +128,9 @@ func setFlag(p *job.Prompt, flag, value string) error {
 	}
 	switch flag {
 	case "w":
-		p.Width = multipleOf8(int64(number))
+		p.Width = roundSize(int64(number))
 	case "h":
-		p.Height = multipleOf8(int64(number))
+		p.Height = roundSize(int64(number))
 	case "d", "seed":
 		p.Seed = uint64(number)
 	case "l", "cfg":

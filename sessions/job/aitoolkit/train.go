@@ -29,15 +29,21 @@ func (t *translation) network(s *section, j *job.Job) {
 	if n.integer("conv", 0, 0, 1<<16) > 0 {
 		t.warn("%s: a transformer has no convolutions to adapt; it has no effect", n.at("conv"))
 	}
-	for _, hint := range []string{"conv_alpha", "transformer_only", "lokr_full_rank", "lokr_factor", "old_lokr_format", "split_multistage_loras", "layer_offloading"} {
-		n.use(hint)
-	}
+	refuseUnsupported(n, map[string]any{"transformer_only": true, "network_kwargs.ignore_if_contains": nil, "network_kwargs.full_if_contains": nil,
+		"network_kwargs.rank_dropout": 0.0, "network_kwargs.module_dropout": 0.0, "network_kwargs.parameter_threshold": 0.0},
+		[]string{"conv_alpha", "lokr_full_rank", "lokr_factor", "old_lokr_format", "split_multistage_loras", "layer_offloading"})
 	adapter := &engine.Adapter{Type: "lora", Rank: int(rank), Alpha: float64(rank), Dropout: n.number("dropout", 0, 0, 1)}
 	adapter.Init = resolve(t.roots.Models, n.text("pretrained_lora_path", ""))
 	for _, name := range n.list("network_kwargs.only_if_contains") {
-		if text, ok := name.(string); ok {
-			adapter.Targets = append(adapter.Targets, text)
+		text, ok := name.(string)
+		if !ok || strings.Trim(text, ".") == "" {
+			t.refuse(n.at("network_kwargs.only_if_contains"), "%v is not the end of a module's name, as to_q or ff.net.0.proj", show(name))
+			continue
 		}
+		adapter.Targets = append(adapter.Targets, text)
+	}
+	if len(adapter.Targets) > 0 {
+		t.warn("%s: names are compared with the ends of module names here", n.at("network_kwargs.only_if_contains"))
 	}
 	if n.flag("all_layers", false) {
 		t.refuse(n.at("all_layers"), "is not supported; list module suffixes in network_kwargs.only_if_contains")
@@ -78,12 +84,16 @@ func (t *translation) optimizer(s *section, j *job.Job) {
 	} else if betas != nil {
 		t.refuse(params.at("betas"), "%v is not a list of two numbers", show(betas))
 	}
+	if strings.EqualFold(written, "adam") && j.Engine.Optimizer.Params["weight_decay"] != 0 {
+		t.refuse(params.at("weight_decay"), "works differently in adam; use optimizer adamw, whose decay is decoupled from the gradient")
+	}
 	params.reportUnknown()
 	t.schedule(s, j)
 }
 
+// schedules by name. The original's "linear" rises from a third to the whole learning rate, which nothing here does.
 var schedules = map[string]string{
-	"constant": "constant", "constant_with_warmup": "constant_with_warmup", "linear": "linear", "cosine": "cosine",
+	"constant": "constant", "constant_with_warmup": "constant_with_warmup", "cosine": "cosine",
 	"cosine_with_restarts": "cosine_with_restarts", "polynomial": "polynomial",
 }
 
@@ -91,7 +101,7 @@ func (t *translation) schedule(s *section, j *job.Job) {
 	written := s.text("train.lr_scheduler", "constant")
 	name, ok := schedules[written]
 	if !ok {
-		t.refuse(s.at("train.lr_scheduler"), "%q is not supported; use constant, constant_with_warmup, linear, cosine, cosine_with_restarts or polynomial", written)
+		t.refuse(s.at("train.lr_scheduler"), "%q is not supported; use constant, constant_with_warmup, cosine, cosine_with_restarts or polynomial (a linear decay with power 1)", written)
 		return
 	}
 	params := s.object("train.lr_scheduler_params")
@@ -121,8 +131,7 @@ func (t *translation) objective(s *section, j *job.Job) {
 	}
 	j.Engine.Noise.SampleLatents = true
 	switch kind := s.text("train.timestep_type", "sigmoid"); kind {
-	case "sigmoid":
-		j.Engine.Noise.Timesteps = "sigmoid"
+	case "sigmoid": // what flow matching does by itself; discrete schedules draw evenly, as in the original
 	case "linear":
 		j.Engine.Noise.Timesteps = "uniform"
 	default:

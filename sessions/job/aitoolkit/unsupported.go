@@ -1,6 +1,10 @@
 package aitoolkit
 
-import "reflect"
+import (
+	"maps"
+	"reflect"
+	"slices"
+)
 
 // harmless options have no counterpart here, and no influence on the result.
 var harmless = []string{
@@ -10,7 +14,7 @@ var harmless = []string{
 	"model.compile_dynamic", "model.layer_offloading", "model.layer_offloading_transformer_percent",
 	"model.layer_offloading_text_encoder_percent", "model.auto_memory", "model.qtype", "model.qtype_te",
 	"train.attention_backend", "train.sdp", "train.xformers", "train.cache_text_embeddings", "train.unload_text_encoder",
-	"train.unet_lr", "train.text_encoder_lr", "train.train_unet", "train.num_train_timesteps",
+	"train.text_encoder_lr", "train.num_train_timesteps", "model.dtype",
 	"save.push_to_hub", "save.hf_repo_id", "save.hf_private",
 }
 
@@ -19,7 +23,7 @@ var refused = map[string]any{
 	"model.quantize": false, "model.quantize_te": false, "model.assistant_lora_path": nil, "model.inference_lora_path": nil,
 	"model.lora_path": nil, "model.accuracy_recovery_adapter": nil, "model.vae_path": nil, "model.te_name_or_path": nil,
 	"model.extras_name_or_path": nil, "model.split_model_over_gpus": false, "model.attn_masking": false,
-	"train.train_text_encoder": false, "train.content_or_style": "balanced", "train.min_denoising_steps": 0.0,
+	"train.train_text_encoder": false, "train.train_unet": true, "train.unet_lr": nil, "train.adapter_lr": nil, "train.embedding_lr": nil, "train.content_or_style": "balanced", "train.min_denoising_steps": 0.0,
 	"train.max_denoising_steps": 999.0, "train.linear_timesteps": false, "train.linear_timesteps2": false,
 	"train.loss_target": "noise", "train.noise_multiplier": 1.0, "train.target_noise_multiplier": 1.0,
 	"train.random_noise_shift": 0.0, "train.random_noise_multiplier": 0.0, "train.dynamic_noise_offset": false,
@@ -52,8 +56,8 @@ var harmlessInDatasets = []string{
 func (t *translation) unsupported(s *section) { refuseUnsupported(s, refused, harmless) }
 
 func refuseUnsupported(s *section, refused map[string]any, harmless []string) {
-	for path, fine := range refused {
-		value := s.get(path)
+	for _, path := range slices.Sorted(maps.Keys(refused)) {
+		value, fine := s.get(path), refused[path]
 		if value == nil || isEmpty(value) || equalValue(value, fine) {
 			continue
 		}
