@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"go.uber.org/zap"
 
 	"github.com/stepd/stepd/sessions"
 	"github.com/stepd/stepd/sessions/job"
@@ -73,7 +74,7 @@ func statusOf(s sessions.Snapshot) status {
 
 // createSession answers when the session first pauses; with ?wait=false, at once.
 func (s *Server) createSession(c *fiber.Ctx) error {
-	request, err := s.readCreate(c.Body())
+	request, config, err := s.readCreate(c.Body())
 	if err != nil {
 		return err
 	}
@@ -82,6 +83,9 @@ func (s *Server) createSession(c *fiber.Ctx) error {
 	session, err := s.options.Manager.Create(ctx, request)
 	if err != nil {
 		return createError(err, request.ID)
+	}
+	if err := aitoolkit.WriteConfig(request.Job.RunDir(), config); err != nil {
+		s.options.Logger.Warn("the run goes on without its config.yaml", zap.String("session", session.ID()), zap.Error(err))
 	}
 	snapshot := session.Snapshot()
 	if c.Query("wait") != "false" {
@@ -92,10 +96,11 @@ func (s *Server) createSession(c *fiber.Ctx) error {
 	return c.Status(http.StatusCreated).JSON(statusOf(snapshot))
 }
 
-func (s *Server) readCreate(raw []byte) (sessions.CreateRequest, error) {
+// readCreate also returns the document of the job, as it was sent.
+func (s *Server) readCreate(raw []byte) (sessions.CreateRequest, map[string]any, error) {
 	b, err := readBody(raw)
 	if err != nil {
-		return sessions.CreateRequest{}, err
+		return sessions.CreateRequest{}, nil, err
 	}
 	request := sessions.CreateRequest{ID: b.text("sessionId", "session_id")}
 	var maxSteps *int64
@@ -108,15 +113,18 @@ func (s *Server) readCreate(raw []byte) (sessions.CreateRequest, error) {
 	}
 	config := b.object("config")
 	if err := b.err(); err != nil {
-		return request, err
+		return request, nil, err
 	}
-	if request.Job, err = aitoolkit.Translate(config, maxSteps, s.options.Roots); err != nil {
-		return request, failure(http.StatusBadRequest, "%v", err)
+	if request.Job, err = aitoolkit.Translate(config, maxSteps, s.options.Roots); err == nil {
+		err = aitoolkit.CheckFolders(request.Job)
+	}
+	if err != nil {
+		return request, nil, failure(http.StatusBadRequest, "%v", err)
 	}
 	for _, name := range b.unknown() {
 		request.Job.Warnings = append(request.Job.Warnings, name+" is not a field of this request; it has no effect")
 	}
-	return request, nil
+	return request, config, nil
 }
 
 func createError(err error, id string) error {
@@ -124,7 +132,9 @@ func createError(err error, id string) error {
 	switch {
 	case errors.Is(err, sessions.ErrExists):
 		return failure(http.StatusBadRequest, "session %q already exists", id)
-	case errors.As(err, &invalid), errors.Is(err, sessions.ErrBadID), errors.Is(err, sessions.ErrRunFolderBusy):
+	case errors.Is(err, sessions.ErrBadID):
+		return failure(http.StatusBadRequest, "sessionId: %v", err)
+	case errors.As(err, &invalid), errors.Is(err, sessions.ErrRunFolderBusy):
 		return failure(http.StatusBadRequest, "%v", err)
 	case errors.Is(err, sessions.ErrClosed):
 		return failure(http.StatusServiceUnavailable, "%v", err)
@@ -136,7 +146,7 @@ func createError(err error, id string) error {
 func (s *Server) session(c *fiber.Ctx, notFound string) (*sessions.Session, error) {
 	id, err := url.PathUnescape(c.Params("id"))
 	if err != nil {
-		return nil, failure(http.StatusNotFound, "%s", notFound)
+		id = c.Params("id")
 	}
 	session, err := s.options.Manager.Session(id)
 	if errors.Is(err, sessions.ErrNotFound) {

@@ -8,14 +8,14 @@ import (
 	"github.com/stepd/stepd/sessions/job/aitoolkit"
 )
 
-// readJob reads a job file of any dialect. Relative folders in it start at the working directory, as in the original tools.
-func readJob(path string, maxSteps int64, output string) (*job.Job, error) {
-	document, err := aitoolkit.ReadFile(path)
+// readJob reads a job file of any dialect; document is the file as it was parsed. Relative folders in it start at the working directory, as in the original tools.
+func readJob(path string, maxSteps int64, output string) (j *job.Job, document map[string]any, err error) {
+	document, err = aitoolkit.ReadFile(path)
 	if err != nil {
-		return nil, usageError("%w", err)
+		return nil, nil, usageError("%w", err)
 	}
 	if !aitoolkit.IsJob(document) {
-		return nil, usageError("%s is not a job: config.process is missing", path)
+		return nil, nil, usageError("%s is not a job: config.process is missing", path)
 	}
 	var limit *int64
 	if maxSteps > 0 {
@@ -23,20 +23,23 @@ func readJob(path string, maxSteps int64, output string) (*job.Job, error) {
 	}
 	here, err := filepath.Abs(".")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	j, err := aitoolkit.Translate(document, limit, aitoolkit.Roots{Models: here, Datasets: here, Outputs: here})
+	j, err = aitoolkit.Translate(document, limit, aitoolkit.Roots{Models: here, Datasets: here, Outputs: here})
+	if err == nil {
+		err = aitoolkit.CheckFolders(j)
+	}
 	if err != nil {
 		var invalid *job.Invalid
 		if errors.As(err, &invalid) {
-			return nil, &exitError{exitUsage, err}
+			return nil, nil, &exitError{exitUsage, err}
 		}
-		return nil, err
+		return nil, nil, err
 	}
 	if output != "" {
 		if j.Output, err = filepath.Abs(output); err != nil {
-			return nil, usageError("%w", err)
+			return nil, nil, usageError("%w", err)
 		}
 	}
-	return j, nil
+	return j, document, nil
 }

@@ -19,7 +19,7 @@ func planCommand() *cobra.Command {
 		Short: "memory and work of a job, without training it",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
-			j, err := readJob(args[0], 0, "")
+			j, _, err := readJob(args[0], 0, "")
 			if err != nil {
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stepd/stepd/sessions"
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/job/aitoolkit"
 	"github.com/stepd/stepd/sessions/worker"
 )
 
@@ -40,7 +41,7 @@ func trainCommand() *cobra.Command {
 }
 
 func train(out io.Writer, path string, o trainOptions) error {
-	j, err := readJob(path, o.maxSteps, o.output)
+	j, document, err := readJob(path, o.maxSteps, o.output)
 	if err != nil {
 		return err
 	}
@@ -54,7 +55,7 @@ func train(out io.Writer, path string, o trainOptions) error {
 		return usageError("%w", err)
 	}
 	index := filepath.Join(j.RunDir(), ".stepd")
-	if err := os.MkdirAll(index, 0o755); err != nil {
+	if err := errors.Join(os.MkdirAll(index, 0o755), aitoolkit.WriteConfig(j.RunDir(), document)); err != nil {
 		return err
 	}
 	manager, err := sessions.Open(context.Background(), sessions.Options{DataDir: index, CacheDir: filepath.Join(data, "cache"), Launcher: worker.Local{Engine: core}})

@@ -316,6 +316,7 @@ func TestRequestsAreServedAtTheNextStep(t *testing.T) {
 	require.Len(t, r.samples, 1)
 	assert.Equal(t, int64(6), r.samples[0].Step)
 	assert.FileExists(t, r.samples[0].Path)
+	assert.Regexp(t, `/samples/\d{13}__000000006_0\.png$`, r.samples[0].Path)
 }
 
 func TestSamplesAreMadeOnSchedule(t *testing.T) {

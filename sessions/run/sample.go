@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/job"
@@ -39,11 +40,12 @@ func (r *run) makeSamples(ctx context.Context) error {
 	if err := errors.Join(os.RemoveAll(tmp), os.MkdirAll(tmp, 0o755)); err != nil {
 		return err
 	}
+	made := time.Now()
 	requests := make([]engine.SampleRequest, len(r.job.Sampling.Prompts))
 	for i, p := range r.job.Sampling.Prompts {
 		requests[i] = engine.SampleRequest{IDs: r.data.encode(p.Text), NegativeIDs: r.data.encode(p.Negative), Width: p.Width,
 			Height: p.Height, Steps: p.Steps, Guidance: p.Guidance, Seed: p.Seed, Sampler: p.Sampler, EMA: r.job.Engine.EMA != nil,
-			Out: filepath.Join(tmp, sampleName(r.step, i, p))}
+			Out: filepath.Join(tmp, sampleName(r.job.Save.Style, made, r.step, i, p))}
 	}
 	if err := r.session.Sample(ctx, requests); err != nil {
 		return err
@@ -58,8 +60,12 @@ func (r *run) makeSamples(ctx context.Context) error {
 	return os.Remove(tmp)
 }
 
-// sampleName is the file of a picture: step, then the prompt's name or position.
-func sampleName(step int64, index int, p job.Prompt) string {
+// sampleName is the file of a picture: step, then the prompt's name or position. AI-Toolkit puts the time in front, in
+// milliseconds, and its clients read step and position from the end of the name.
+func sampleName(style string, made time.Time, step int64, index int, p job.Prompt) string {
+	if style == job.StyleAIToolkit {
+		return fmt.Sprintf("%d__%09d_%d.png", made.UnixMilli(), step, index)
+	}
 	if p.Name != "" {
 		return fmt.Sprintf("%09d_%s_%d.png", step, p.Name, index)
 	}

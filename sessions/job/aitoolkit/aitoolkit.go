@@ -65,24 +65,24 @@ func (t *translation) invalid() error { return &job.Invalid{Problems: t.problems
 // process checks the frame of the document and returns its only process.
 func (t *translation) process(document map[string]any) map[string]any {
 	if kind, ok := document["job"].(string); !ok || (kind != "extension" && kind != "train") {
-		t.refuse("config.job", "is %v; a training job says \"extension\"", show(document["job"]))
+		t.refuse("job", "is %v; a training job says \"extension\"", show(document["job"]))
 	}
 	config, ok := document["config"].(map[string]any)
 	if !ok {
-		t.refuse("config.config", "is missing; it holds name and process")
+		t.refuse("config", "is missing; it holds name and process")
 		return nil
 	}
 	if t.name, ok = config["name"].(string); !ok || !job.ValidName(t.name) {
-		t.refuse("config.config.name", "%v cannot be the name of a folder; use 1 to 200 characters without / \\ or control characters, not starting with a dot", show(config["name"]))
+		t.refuse("config.name", "%v cannot be the name of a folder; use 1 to 200 characters without / \\ or control characters, not starting with a dot", show(config["name"]))
 	}
 	t.meta, _ = document["meta"].(map[string]any)
 	list, ok := config["process"].([]any)
 	if !ok || len(list) == 0 {
-		t.refuse("config.config.process", "config did not produce any processes; list one of type sd_trainer")
+		t.refuse("config.process", "config did not produce any processes; list one of type sd_trainer")
 		return nil
 	}
 	if len(list) > 1 {
-		t.refuse("config.config.process", "training API currently supports configs with exactly one process, this one has %d", len(list))
+		t.refuse("config.process", "training API currently supports configs with exactly one process, this one has %d", len(list))
 		return nil
 	}
 	process, ok := list[0].(map[string]any)

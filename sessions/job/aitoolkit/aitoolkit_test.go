@@ -111,7 +111,7 @@ func TestNamesThatAreNotFolders(t *testing.T) {
 		doc := document(t, nil)
 		doc["config"].(map[string]any)["name"] = name
 		_, err := Translate(doc, nil, roots)
-		require.ErrorContains(t, err, "config.config.name", "%v", name)
+		require.ErrorContains(t, err, "config.name", "%v", name)
 	}
 }
 

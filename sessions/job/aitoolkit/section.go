@@ -15,10 +15,11 @@ type section struct {
 	field string // where the object stands in the document
 	root  map[string]any
 	used  map[string]bool
+	wrong map[string]bool // paths that should hold objects, do not, and are refused already
 }
 
 func newSection(t *translation, field string, root map[string]any) *section {
-	return &section{t: t, field: field, root: root, used: map[string]bool{}}
+	return &section{t: t, field: field, root: root, used: map[string]bool{}, wrong: map[string]bool{}}
 }
 
 func (s *section) at(path string) string { return s.field + "." + path }
@@ -29,15 +30,27 @@ func (s *section) use(path string) { s.used[path] = true }
 // get returns the value at a path, nil when it is absent or null.
 func (s *section) get(path string) any {
 	s.use(path)
-	var value any = s.root
-	for _, key := range strings.Split(path, ".") {
-		object, ok := value.(map[string]any)
+	keys := strings.Split(path, ".")
+	object := s.root
+	for i, key := range keys[:len(keys)-1] {
+		inner, ok := object[key].(map[string]any)
 		if !ok {
+			s.refuseOnce(strings.Join(keys[:i+1], "."), object[key])
 			return nil
 		}
-		value = object[key]
+		object = inner
 	}
-	return value
+	return object[keys[len(keys)-1]]
+}
+
+// refuseOnce refuses what stands where an object belongs; nothing at all is fine.
+func (s *section) refuseOnce(path string, value any) {
+	if value == nil || s.wrong[path] {
+		return
+	}
+	s.wrong[path] = true
+	s.use(path)
+	s.t.refuse(s.at(path), "%v is not an object", show(value))
 }
 
 func (s *section) has(path string) bool {
@@ -52,6 +65,10 @@ func (s *section) text(path, fallback string) string {
 	case nil:
 		return fallback
 	case string:
+		if strings.ContainsRune(v, 0) {
+			s.t.refuse(s.at(path), "%v holds a NUL character; remove it", show(v))
+			return fallback
+		}
 		return v
 	default:
 		s.t.refuse(s.at(path), "%v is not a string", show(v))
