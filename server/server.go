@@ -2,7 +2,7 @@
 // the only table of routes.
 //
 // Handlers run on fasthttp: a *fiber.Ctx and the strings it returns are reused after the handler, so what is kept is copied,
-// and streams notice a client that left only by a failed write (hence the heartbeats).
+// and nothing tells a stream that its client left, so it looks at the connection now and then.
 package server
 
 import (

@@ -15,7 +15,7 @@ import (
 	"github.com/stepd/stepd/sessions"
 )
 
-// heartbeat is the longest silence on a stream; a client that left is noticed by the failed write.
+// heartbeat is the longest silence on an event stream, and the time after which a client that left is noticed.
 const heartbeat = 10 * time.Second
 
 // eventsPage is the most events of one answer that is not a stream.
@@ -66,6 +66,7 @@ func stream[T any](s *Server, c *fiber.Ctx, kind string, next func(context.Conte
 	c.Set(fiber.HeaderContentType, kind)
 	c.Set(fiber.HeaderCacheControl, "no-cache")
 	c.Set("X-Accel-Buffering", "no")
+	conn := c.Context().Conn()
 	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
 		ctx, cancel := s.until()
 		defer cancel()
@@ -79,7 +80,7 @@ func stream[T any](s *Server, c *fiber.Ctx, kind string, next func(context.Conte
 			switch {
 			case err == nil:
 				write(w, items)
-			case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+			case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && !clientLeft(conn):
 				_, _ = w.WriteString(silence)
 			default:
 				return

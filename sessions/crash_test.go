@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/stepd/stepd/internal/fixture"
 	"github.com/stepd/stepd/sessions/checkpoint"
-	"github.com/stepd/stepd/sessions/internal/fixture"
 	"github.com/stepd/stepd/sessions/job"
 	"github.com/stepd/stepd/sessions/worker"
 )

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/stepd/stepd/sessions/internal/fixture"
+	"github.com/stepd/stepd/internal/fixture"
 	"github.com/stepd/stepd/sessions/store"
 )
 

@@ -55,8 +55,8 @@ var transitions = map[State]map[State]string{
 	Failed:    {},
 }
 
-// Terminal tells whether no further change of state can happen.
-func (s State) Terminal() bool { return len(transitions[s]) == 0 }
+// Terminal tells whether no further change of state can happen. A session that is being created has no state yet.
+func (s State) Terminal() bool { return s != "" && len(transitions[s]) == 0 }
 
 // Active tells whether a worker is, or is about to be, at work for the session.
 func (s State) Active() bool {

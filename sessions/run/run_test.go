@@ -14,10 +14,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/stepd/stepd/internal/fixture"
 	"github.com/stepd/stepd/sessions/checkpoint"
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/engine/fake"
-	"github.com/stepd/stepd/sessions/internal/fixture"
 	"github.com/stepd/stepd/sessions/job"
 )
 
