@@ -55,8 +55,8 @@ sanitize: install ## native tests under the address, undefined-behaviour and thr
 	@cmake --build build/asan --target stepd_tests
 	build/asan/stepd_tests --gtest_brief=1
 	@$(CMAKE) build/tsan -DSTEPD_SANITIZE=thread $(SANITIZED) >/dev/null
-	@cmake --build build/tsan --target stepd_tests
-	build/tsan/stepd_tests --gtest_brief=1 --gtest_filter='Pool*:Session*:Api*'
+	@cmake --build build/tsan --target stepd_pool_tests
+	build/tsan/stepd_pool_tests --gtest_brief=1
 
 reference-binary: native
 	@cmake --build $(NATIVE) --target stepd_reference
