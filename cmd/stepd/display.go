@@ -23,6 +23,7 @@ type display struct {
 	asJSON bool
 	bar    *pb.ProgressBar // nil unless out is a terminal
 	last   sessions.StepEvent
+	code   string // of the last error
 }
 
 const barTemplate = `{{counters . }} {{bar . "[" "=" ">" " " "]"}} {{string . "loss"}} {{string . "pace"}} {{string . "left"}}`
@@ -83,6 +84,7 @@ func (d *display) event(event sessions.Event) (done bool, err error) {
 		if err := json.Unmarshal(event.Data, &m); err != nil {
 			return true, err
 		}
+		d.code = m.Code
 		d.print(map[string]any{"type": "error", "message": m.Message}, "%s", m.Message)
 	}
 	return false, nil
@@ -102,6 +104,10 @@ func (d *display) state(event sessions.Event) (done bool, err error) {
 		return true, nil
 	case sessions.Aborted:
 		return true, &exitError{code: exitStopped}
+	}
+	switch d.code {
+	case "invalid", "not_found", "unsupported":
+		return true, &exitError{exitUsage, errors.New(s.Reason)}
 	}
 	return true, &exitError{exitFailed, errors.New(s.Reason)}
 }

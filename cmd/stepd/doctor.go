@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -33,8 +34,21 @@ func doctorCommand() *cobra.Command {
 	return command
 }
 
+// isRunFolder keeps the check from leaving a lock in folders that have nothing to do with a run.
+func isRunFolder(folder string) bool {
+	for _, pattern := range []string{".lock", "checkpoint-*"} {
+		if found, err := filepath.Glob(filepath.Join(folder, pattern)); err == nil && len(found) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // examine checks one run folder, which no run may use meanwhile, and returns the number of problems.
 func examine(command *cobra.Command, folder string, repair bool) (int, error) {
+	if !isRunFolder(folder) {
+		return 0, usageError("doctor %s: this is not a run folder; name the folder that holds checkpoint-… folders", folder)
+	}
 	unlock, err := checkpoint.Lock(command.Context(), folder)
 	if err != nil {
 		return 0, fmt.Errorf("doctor %s: %w", folder, err)

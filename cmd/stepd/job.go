@@ -17,6 +17,9 @@ func readJob(path string, maxSteps int64, output string) (j *job.Job, document m
 	if !aitoolkit.IsJob(document) {
 		return nil, nil, usageError("%s is not a job: config.process is missing", path)
 	}
+	if maxSteps < 0 {
+		return nil, nil, usageError("--max-steps %d is negative; leave it out to train the job's steps", maxSteps)
+	}
 	var limit *int64
 	if maxSteps > 0 {
 		limit = &maxSteps

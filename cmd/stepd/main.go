@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/stepd/stepd/sessions/engine"
 )
 
 // Exit codes of every command; scripts rely on them.
@@ -64,13 +66,19 @@ func run(args []string) int {
 		fmt.Fprintln(os.Stderr, "stepd:", err)
 	}
 	var known *exitError
+	var refused *engine.Error
 	switch {
 	case errors.As(err, &known):
 		return known.code
-	case isUsage(err):
+	case isUsage(err), errors.As(err, &refused) && cannotRun(refused.Code):
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// cannotRun tells whether an error of the engine is about what it was asked to do.
+func cannotRun(code engine.Code) bool {
+	return code == engine.Invalid || code == engine.NotFound || code == engine.Unsupported
 }
 
 // isUsage recognises cobra's own complaints about commands and arguments, which have no type.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -117,6 +118,9 @@ func sampleRequests(o sampleOptions) ([]engine.SampleRequest, error) {
 	width, height, err := parseSize(o.size)
 	if err != nil {
 		return nil, err
+	}
+	if math.IsNaN(o.guidance) || math.IsInf(o.guidance, 0) {
+		return nil, usageError("--guidance is not a finite number")
 	}
 	tokenizer, err := tokenize.Load(filepath.Join(o.model, "tokenizer"))
 	if err != nil {

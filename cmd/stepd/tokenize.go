@@ -18,6 +18,9 @@ func tokenizeCommand() *cobra.Command {
 		Short: "what captions become: reads one a line, prints their token ids as JSON lines",
 		Args:  cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
+			if longest < 1 {
+				return usageError("--max %d leaves no room for a token; use 1 or more", longest)
+			}
 			tokenizer, err := tokenize.Load(dir)
 			if err != nil {
 				return usageError("%w", err)

@@ -55,7 +55,10 @@ func train(out io.Writer, path string, o trainOptions) error {
 		return usageError("%w", err)
 	}
 	index := filepath.Join(j.RunDir(), ".stepd")
-	if err := errors.Join(os.MkdirAll(index, 0o755), aitoolkit.WriteConfig(j.RunDir(), document)); err != nil {
+	if err := os.MkdirAll(index, 0o755); err != nil {
+		return fmt.Errorf("create run folder: %w; choose another one with --output", err)
+	}
+	if err := aitoolkit.WriteConfig(j.RunDir(), document); err != nil {
 		return err
 	}
 	manager, err := sessions.Open(context.Background(), sessions.Options{DataDir: index, CacheDir: filepath.Join(data, "cache"), Launcher: worker.Local{Engine: core}})

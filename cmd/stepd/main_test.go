@@ -1,0 +1,67 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/stepd/stepd/sessions/engine"
+)
+
+func TestExitCodes(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+		return path
+	}
+	empty := write("empty.yaml", "")
+	other := write("other.yaml", "a: 1\n")
+	hub := write("hub.yaml", `
+job: extension
+config:
+  name: run
+  process:
+    - type: sd_trainer
+      training_folder: out
+      model: {name_or_path: black-forest-labs/FLUX.1-dev}
+      datasets: [{folder_path: pictures}]
+`)
+	tests := []struct {
+		name string
+		args []string
+		code int
+	}{
+		{"version", []string{"version"}, exitDone},
+		{"unknown command", []string{"nope"}, exitUsage},
+		{"unknown flag", []string{"version", "--nope"}, exitUsage},
+		{"too many arguments", []string{"version", "nope"}, exitUsage},
+		{"flag missing", []string{"tokenize"}, exitUsage},
+		{"no tokenizer", []string{"tokenize", "--tokenizer", dir}, exitUsage},
+		{"no room for tokens", []string{"tokenize", "--tokenizer", dir, "--max", "0"}, exitUsage},
+		{"no job file", []string{"train", filepath.Join(dir, "nope.yaml")}, exitUsage},
+		{"empty job file", []string{"train", empty}, exitUsage},
+		{"not a job", []string{"plan", other}, exitUsage},
+		{"model of the Hub", []string{"train", hub}, exitUsage},
+		{"negative length", []string{"train", hub, "--max-steps", "-1"}, exitUsage},
+		{"size", []string{"sample", "--model", dir, "--prompt", "a", "--out", dir, "--size", "7x7"}, exitUsage},
+		{"guidance", []string{"sample", "--model", dir, "--prompt", "a", "--out", dir, "--guidance", "nan"}, exitUsage},
+		{"unknown family", []string{"init-model", "nope", "--config", other, "--out", filepath.Join(dir, "model")}, exitUsage},
+		{"unknown benchmark", []string{"bench", "nope"}, exitUsage},
+		{"not a run folder", []string{"doctor", dir}, exitUsage},
+		{"address", []string{"serve", "--listen", "nope"}, exitUsage},
+		{"open to all without token", []string{"serve", "--listen", "0.0.0.0:0", "--no-auth"}, exitUsage},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { require.Equal(t, test.code, run(test.args)) })
+	}
+	require.NoFileExists(t, filepath.Join(dir, ".lock"))
+	require.NoDirExists(t, filepath.Join(dir, "model"))
+}
+
+func TestCannotRun(t *testing.T) {
+	require.True(t, cannotRun(engine.NotFound))
+	require.False(t, cannotRun(engine.OutOfMemory))
+}
