@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
+	"syscall"
 
 	"github.com/gofiber/fiber/v2"
 	"go.uber.org/zap"
@@ -56,7 +58,16 @@ func writeError(log *zap.Logger) fiber.ErrorHandler {
 		if errors.As(err, &routing) && routing.Code < http.StatusInternalServerError {
 			return c.Status(routing.Code).JSON(fiber.Map{"detail": http.StatusText(routing.Code)})
 		}
+		if isDiskFull(err) {
+			log.Error("the disk of the data folder is full", zap.Error(err))
+			return c.Status(http.StatusInsufficientStorage).JSON(fiber.Map{"detail": "the disk of the data folder is full; make space and send the request again"})
+		}
 		log.Error("request failed", zap.String("method", c.Method()), zap.String("path", c.Path()), zap.Error(err))
 		return c.Status(http.StatusInternalServerError).JSON(fiber.Map{"detail": "Internal Server Error"})
 	}
+}
+
+// isDiskFull also knows the error of the database, which comes as text.
+func isDiskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || strings.Contains(err.Error(), "disk is full")
 }

@@ -1,9 +1,15 @@
 package server
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/gofiber/fiber/v2"
 	"github.com/stretchr/testify/require"
 )
 
@@ -64,6 +70,37 @@ func TestAllowedHost(t *testing.T) {
 		"evil.example.org": false, "10.0.0.1:8000": false, "localhost.evil.org": false, "": false, "127.0.0.1.evil.org": false,
 	} {
 		require.Equal(t, allowed, s.allowedHost(host), host)
+	}
+}
+
+func TestErrorsOfHandlers(t *testing.T) {
+	tests := []struct {
+		name   string
+		fail   func() error
+		status int
+		body   string
+	}{
+		{"unforeseen", func() error { return errors.New("secret path") }, 500, `{"detail": "Internal Server Error"}`},
+		{"panic", func() error { panic("secret") }, 500, `{"detail": "Internal Server Error"}`},
+		{"known", func() error { return fmt.Errorf("wrapped: %w", failure(418, "a %s", "teapot")) }, 418, `{"detail": "a teapot"}`},
+		{"full disk", func() error { return fmt.Errorf("write: %w", syscall.ENOSPC) }, 507,
+			`{"detail": "the disk of the data folder is full; make space and send the request again"}`},
+		{"full database", func() error { return errors.New("database or disk is full (13)") }, 507,
+			`{"detail": "the disk of the data folder is full; make space and send the request again"}`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := New(Options{})
+			s.app.Get("/fails", func(*fiber.Ctx) error { return test.fail() })
+			request := httptest.NewRequest("GET", "/fails", nil)
+			request.Host = "localhost"
+			response, err := s.app.Test(request)
+			require.NoError(t, err)
+			body, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			require.Equal(t, test.status, response.StatusCode)
+			require.JSONEq(t, test.body, string(body))
+		})
 	}
 }
 
