@@ -1,7 +1,7 @@
-// The random-number and ordering contract of a training run: every draw follows from the run's seed S and the index k
-// of the micro-batch, counted over the whole run and never reset, so no generator state is saved and a run can be
-// resumed, split over ranks or repeated in PyTorch. All seeds are computed on unsigned 64-bit integers, then modulo
-// 2^63.
+// The random-number contract of a training run, as far as the core draws (the order of samples, crops and flips are in
+// package sessions/dataset): every draw follows from the run's seed S and the index k of the micro-batch, counted over
+// the whole run and never reset, so no generator state is saved and a run can be resumed, split over ranks or repeated
+// in PyTorch. All seeds are computed on unsigned 64-bit integers, then modulo 2^63.
 #pragma once
 
 #include <cstdint>
@@ -12,53 +12,16 @@
 
 namespace stepd {
 
-// Seed of the data order of one epoch.
-uint64_t epoch_seed(uint64_t seed, uint64_t epoch);
 // Seed of the draws of micro-batch k.
 uint64_t micro_batch_seed(uint64_t seed, uint64_t k);
 // Seed of the adapter dropout masks of micro-batch k; one generator walks the layers in the order of the module list.
 uint64_t adapter_dropout_seed(uint64_t seed, uint64_t k);
 // Seed of the initial adapter weights; one generator walks the modules in the model's order.
 uint64_t adapter_init_seed(uint64_t seed);
-// Seed of random crop and flip of one sample in one epoch.
-uint64_t augmentation_seed(uint64_t seed, uint64_t epoch, uint64_t sample);
 // Key of the counter generator that rounds the weights of one parameter in one optimizer step (optim/optimizer.h). A
 // pure function, so rounding depends on neither threads nor resumes; a single change of any argument changes about half
 // the bits.
 uint64_t rounding_key(uint64_t seed, uint64_t optimizer_step, uint64_t parameter);
-
-// Sample indices in the order of one epoch: torch.randperm(samples) from epoch_seed. A sample repeated r times counts
-// r times, in dataset order.
-std::vector<int64_t> epoch_order(uint64_t seed, uint64_t epoch, int64_t samples);
-
-// Which samples form micro-batch k. Samples of an epoch go, in the epoch's order, into the open micro-batch of their
-// bucket; a full one is emitted at once, the partly filled ones at the end of the epoch in the order of opening.
-class BatchPlan {
-public:
-    struct MicroBatch {
-        int64_t epoch = 0;
-        int64_t bucket = 0;
-        std::vector<int64_t> samples;
-    };
-
-    // bucket_of[i] is the bucket of sample i, any non-negative number; batch_size at least 1, bucket_of not empty.
-    BatchPlan(uint64_t seed, std::vector<int64_t> bucket_of, int64_t batch_size);
-
-    int64_t micro_batches_per_epoch() const { return per_epoch_; }
-
-    // The micro-batch of index k >= 0. The plan of the epoch asked for last is kept, so walking k costs nothing.
-    const MicroBatch& micro_batch(int64_t k);
-
-private:
-    void plan_epoch(int64_t epoch);
-
-    uint64_t seed_;
-    std::vector<int64_t> bucket_of_;
-    int64_t batch_size_;
-    int64_t per_epoch_ = 0;
-    int64_t planned_epoch_ = -1;
-    std::vector<MicroBatch> batches_;
-};
 
 // How the timesteps of a micro-batch are drawn.
 enum class TimestepDraw {
