@@ -86,6 +86,18 @@ bool decode_rows(png_structp png, png_infop info, PngTarget& target) {
     return true;
 }
 
+// Frees what libpng holds however reading ends: by return, or by an exception from the memory for rows.
+struct PngReader {
+    png_structp png;
+    png_infop info;
+    explicit PngReader(PngWork& work)
+        : png(png_create_read_struct(PNG_LIBPNG_VER_STRING, &work, fail, ignore_warning)),
+          info(png ? png_create_info_struct(png) : nullptr) {}
+    ~PngReader() { png_destroy_read_struct(&png, &info, nullptr); }
+    PngReader(const PngReader&) = delete;
+    PngReader& operator=(const PngReader&) = delete;
+};
+
 bool encode_rows(png_structp png, png_infop info, const Image& image) {
     if (setjmp(png_jmpbuf(png))) return false;
     png_set_IHDR(png, info, uint32_t(image.width), uint32_t(image.height), 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
@@ -104,14 +116,12 @@ Image detail::decode_png(Bytes bytes, const ImageMetadata& metadata, const std::
     PngTarget target{image, {}, std::vector<png_bytep>(size_t(image.height))};
     PngWork work;
     work.input = bytes;
-    png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &work, fail, ignore_warning);
-    png_infop info = png ? png_create_info_struct(png) : nullptr;
+    PngReader reader(work);
     bool ok = false;
-    if (info) {
-        png_set_read_fn(png, &work, read_bytes);
-        ok = decode_rows(png, info, target);
+    if (reader.info) {
+        png_set_read_fn(reader.png, &work, read_bytes);
+        ok = decode_rows(reader.png, reader.info, target);
     }
-    png_destroy_read_struct(&png, &info, nullptr);
     if (!ok) STEPD_IMAGE_ERROR(name, "cannot decode the PNG data: ", work.message);
     for (size_t i = 0; 2 * i < target.gray16.size(); i++) {
         uint8_t high = target.gray16[2 * i], low = target.gray16[2 * i + 1];
