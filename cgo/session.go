@@ -65,8 +65,16 @@ func (s *session) run(ctx context.Context, request any, f func(in input, out *C.
 	}
 	s.begin()
 	defer s.end()
-	stop := context.AfterFunc(ctx, s.Cancel)
-	defer stop()
+	cancelled := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(cancelled)
+		s.Cancel()
+	})
+	defer func() {
+		if !stop() { // it has started: left alone, it could cancel the next call
+			<-cancelled
+		}
+	}()
 	var err error
 	if path, isPath := request.(string); isPath {
 		err = callBytes([]byte(path), f, result)

@@ -179,6 +179,22 @@ func TestContextEndsACall(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
+// A context that ends with its call may have started to cancel: that must not reach the next call.
+func TestALateCancelStaysWithItsCall(t *testing.T) {
+	events := &recorder{}
+	session := openTiny(t, events)
+	for range 200 {
+		ctx, cancel := context.WithCancel(context.Background())
+		events.onStep = func(engine.StepEvent) { cancel() }
+		_, err := session.Train(ctx, tinySteps(0, 1))
+		require.NoError(t, err)
+		events.onStep = nil
+		result, err := session.Train(context.Background(), tinySteps(0, 1))
+		require.NoError(t, err)
+		require.Equal(t, engine.Result{Steps: 1}, result)
+	}
+}
+
 func TestSampleAndExport(t *testing.T) {
 	session := openTiny(t, &recorder{})
 	out := filepath.Join(t.TempDir(), "picture.png")
