@@ -29,13 +29,15 @@ type Session interface {
 	// SetSamples tells which cached files make up the data set; micro-batches refer to positions in this list.
 	SetSamples(samples []Sample, empty TextFile) error
 	// Train runs optimizer steps without returning between them and emits one StepEvent for each. It stops early, at the
-	// end of a step, on Cancel (Result.Cancelled), and before applying a step whose loss, gradient or weights are not finite (an *Error of code
-	// Numeric; the step is not applied and the session stays usable).
+	// end of a step, on Cancel (Result.Cancelled), and before applying a step whose loss or gradients are not finite (an
+	// *Error of code Numeric; the step is not applied and the session stays usable). The updated weights are checked by
+	// Save, not by every step.
 	Train(ctx context.Context, steps []Step) (Result, error)
 	// Sample writes one PNG per request.
 	Sample(ctx context.Context, requests []SampleRequest) error
 	// Save writes weights, optimizer state and EMA as they are at this step into dir, which exists and is empty, and
-	// returns the files written, relative to dir. Files are synced to disk.
+	// returns the files written, relative to dir. Files are synced to disk. A value that is not finite is an *Error of
+	// code Numeric, and nothing is written.
 	Save(ctx context.Context, dir string) ([]string, error)
 	// Restore loads what Save wrote; training then continues bit for bit.
 	Restore(ctx context.Context, dir string) error
@@ -172,7 +174,8 @@ type Clip struct {
 // EMA keeps a moving average of the trained weights in fp32.
 type EMA struct {
 	Decay    float64 `json:"decay"`
-	Warmup   bool    `json:"warmup"` // 1-(1+k/inv_gamma)^-power instead of (1+k)/(10+k)
+	Constant bool    `json:"constant,omitempty"` // the decay is used as it is from the first step
+	Warmup   bool    `json:"warmup"`             // 1-(1+k/inv_gamma)^-power instead of (1+k)/(10+k)
 	InvGamma float64 `json:"inv_gamma"`
 	Power    float64 `json:"power"`
 }

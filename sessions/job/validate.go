@@ -116,6 +116,7 @@ func (v *validator) engine(c *engine.Config) {
 	}
 	if c.EMA != nil {
 		v.between("engine.ema.decay", c.EMA.Decay, 0, 1)
+		v.require(!c.EMA.Constant || !c.EMA.Warmup, "engine.ema.constant", "contradicts engine.ema.warmup; set one of them")
 	}
 }
 

@@ -38,7 +38,8 @@ typedef enum stepd_status {
     STEPD_IO = 7,
     STEPD_CANCELLED = 8,
     STEPD_STATE = 9,
-    STEPD_NUMERIC = 10,  /* not finite: the step was not applied, the session stays usable */
+    STEPD_NUMERIC = 10,  /* loss or gradients (train), or what is to be saved, is not finite: nothing was applied or
+                            written, the session stays usable */
     STEPD_INTERNAL = 11  /* the session is poisoned */
 } stepd_status;
 

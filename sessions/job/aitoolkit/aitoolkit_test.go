@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/job"
 )
 
@@ -60,6 +61,12 @@ func TestTranslateLora(t *testing.T) {
 	require.Equal(t, 16, j.Engine.Adapter.Rank)
 	require.Equal(t, 0.1, j.Engine.Adapter.Dropout)
 	require.True(t, j.Engine.AccumulateSum)
+}
+
+func TestTranslateAverage(t *testing.T) {
+	j, err := Translate(document(t, map[string]any{"train.ema_config": map[string]any{"use_ema": true, "ema_decay": 0.99}}), nil, roots)
+	require.NoError(t, err)
+	require.Equal(t, &engine.EMA{Decay: 0.99, Constant: true}, j.Engine.EMA)
 }
 
 func TestRefusals(t *testing.T) {

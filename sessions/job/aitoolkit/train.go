@@ -7,7 +7,8 @@ import (
 	"github.com/stepd/stepd/sessions/job"
 )
 
-func emaOf(decay float64) *engine.EMA { return &engine.EMA{Decay: decay} }
+// emaOf is the average of the original, whose decay does not rise from zero.
+func emaOf(decay float64) *engine.EMA { return &engine.EMA{Decay: decay, Constant: true} }
 
 // network: its absence means a full fine-tune, as in the original.
 func (t *translation) network(s *section, j *job.Job) {
