@@ -4,19 +4,13 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "io/draws.h"
 
 namespace stepd {
 namespace {
 
 constexpr int64_t kPiece = 1 << 16;  // elements: a few hundred tickets for the smallest models that matter
 constexpr int64_t kBlock = 2048;     // elements that stay in the first-level cache between scaling and averaging
-
-uint64_t mix(uint64_t x) {  // splitmix64
-    x += 0x9e3779b97f4a7c15u;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-}
 
 void* advance(const Tensor& t, int64_t elements) {
     return static_cast<char*>(t.data) + elements * int64_t(size_of(t.dtype));
@@ -86,9 +80,7 @@ void Sweep::step(const StepOptions& options) const {
 void Sweep::update_piece(const Piece& piece, const StepOptions& options) const {
     const TrainedTensor& tensor = tensors_[size_t(piece.tensor)];
     const UpdateContext context{settings_.data(), options.step, options.lr};
-    // Elements beyond 2^32 get a key of their own: the counter of the generator has 32 bits.
-    const uint64_t key = mix(mix(mix(mix(options.seed) + uint64_t(options.step)) + uint64_t(piece.tensor)) +
-                             (uint64_t(piece.begin) >> 32));
+    const uint64_t key = rounding_key(options.seed, uint64_t(options.step), uint64_t(piece.tensor));
     const bool scale = options.gradient_scale != 1 || options.clip_value > 0;
     float scaled[kBlock];
     for (int64_t at = 0; at < piece.count; at += kBlock) {

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "io/draws.h"
 #include "io/random.h"
 #include "optim/ema.h"
 #include "optim/lr_schedule.h"
@@ -153,6 +154,65 @@ TEST(AdamW, stochastic_rounding_keeps_small_updates) {
     EXPECT_NE(std::memcmp(first.data(), weight.data(), n * sizeof(bf16)), 0);
 }
 
+// Both moments and the weight of element `begin` and those after it, one bf16 step from the same start.
+std::vector<std::vector<bf16>> rounded_step(uint64_t key, int64_t begin) {
+    constexpr size_t n = 4096;
+    const OptimizerMethod& method = find_optimizer("adamw_bf16");
+    const std::vector<double> settings = optimizer_settings(method, {});
+    std::vector<std::vector<bf16>> out(3, std::vector<bf16>(n, to_bf16(1.f)));
+    const std::vector<float> gradient(n, 0.3f);
+    UpdateRange r{};
+    r.begin = begin;
+    r.count = n;
+    r.key = key;
+    r.weight = out[0].data();
+    r.weight_dtype = DType::bf16;
+    r.gradient = gradient.data();
+    r.state[0] = out[1].data();
+    r.state[1] = out[2].data();
+    method.update(r, {settings.data(), 1, 1e-3});
+    return out;
+}
+
+bool same(const std::vector<bf16>& a, const std::vector<bf16>& b, size_t shift = 0) {
+    return std::memcmp(a.data() + shift, b.data(), (b.size() - shift) * sizeof(bf16)) == 0;
+}
+
+TEST(AdamW, rounding_depends_on_the_whole_key_and_element) {
+    const auto base = rounded_step(7, 0), high = rounded_step(7 + (uint64_t(1) << 32), 0),
+               shifted = rounded_step((uint64_t(1) << 32) + 7 + 512, 0), far = rounded_step(7, int64_t(1) << 32);
+    for (size_t i = 0; i < 3; i++) {
+        EXPECT_TRUE(same(base[i], rounded_step(7, 0)[i])) << i;
+        EXPECT_FALSE(same(base[i], high[i])) << "high half of the key, tensor " << i;
+        EXPECT_FALSE(same(base[i], shifted[i], 512)) << "a shifted window of the same sequence, tensor " << i;
+        EXPECT_FALSE(same(base[i], far[i])) << "high half of the element, tensor " << i;
+    }
+}
+
+TEST(Sweep, rounds_by_the_key_of_seed_step_and_parameter) {
+    Pool pool(1);
+    constexpr int64_t n = 4096;
+    const OptimizerMethod& method = find_optimizer("adamw_bf16");
+    std::vector<std::vector<bf16>> memory(6, std::vector<bf16>(n, to_bf16(1.f)));
+    std::vector<float> gradient(n, 0.3f);
+    std::vector<TrainedTensor> tensors(2);
+    for (size_t t = 0; t < 2; t++) {
+        tensors[t].weight = {memory[3 * t].data(), DType::bf16, {n}};
+        tensors[t].gradient = gradient.data();
+        tensors[t].state = {memory[3 * t + 1].data(), memory[3 * t + 2].data()};
+    }
+    const Sweep sweep(method, optimizer_settings(method, {}), tensors, pool);
+    StepOptions o;
+    o.step = 1;
+    o.lr = 1e-3;
+    o.seed = 5;
+    sweep.step(o);
+    for (size_t t = 0; t < 2; t++) {
+        const auto expected = rounded_step(rounding_key(5, 1, t), 0);
+        for (size_t i = 0; i < 3; i++) EXPECT_TRUE(same(memory[3 * t + i], expected[i])) << t << " " << i;
+    }
+}
+
 TEST(Optimizer, refuses_unknown_names_and_settings) {
     const OptimizerMethod& adamw = find_optimizer("adamw");
     EXPECT_THROW(find_optimizer("adam2"), Error);
@@ -174,6 +234,11 @@ TEST(Ema, starts_at_the_weights_and_rises_to_the_decay) {
     const float before = p.averages[2][7];
     p.step(2);
     EXPECT_NEAR(p.averages[2][7], before * 2 / 11 + p.weight(2, 7) * 9 / 11, 1e-6);
+}
+
+TEST(Ema, a_constant_decay_holds_from_the_first_step) {
+    EXPECT_EQ(ema_decay({.decay = 0.75, .constant = true}, 1), 0.75);
+    EXPECT_EQ(ema_decay({.decay = 0.75, .constant = true}, 1000), 0.75);
 }
 
 TEST(LearningRate, names_what_is_wrong) {

@@ -62,13 +62,18 @@ inline Bits mix(Bits x) {
     return x ^ shift_right<16>(x);
 }
 
-// Three 16-bit numbers for each of W consecutive elements.
+// Three 16-bit numbers for each of W consecutive elements, none of which crosses a multiple of 2^32. The low half of
+// the key only shifts the counter, so the high half enters before anything is given out: otherwise two steps or
+// parameters would read shifted windows of one sequence.
 struct RandomBits {
     Bits a, b, c;
 };
 inline RandomBits random_bits(uint64_t key, int64_t element) {
-    Bits first = mix(lane_numbers() + bits1(uint32_t(element) + uint32_t(key)));
-    Bits second = mix(first + bits1(uint32_t(key >> 32)));
+    constexpr uint32_t golden = 0x9e3779b9;  // 2^32 divided by the golden ratio
+    const uint32_t high = uint32_t(key >> 32) + golden * uint32_t(uint64_t(element) >> 32);
+    Bits counter = lane_numbers() + bits1(uint32_t(element) + uint32_t(key));
+    Bits first = mix(mix(counter) + bits1(high));
+    Bits second = mix(first + bits1(golden));
     return {shift_right<16>(first), first & bits1(0xffff), shift_right<16>(second)};
 }
 
