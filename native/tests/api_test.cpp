@@ -178,7 +178,9 @@ TEST_F(Api, every_wrong_field_is_named) {
         {"/noise", {{"timesteps", "beta"}}, STEPD_UNSUPPORTED, "config.noise.timesteps"},
         {"/schedule", {{"name", "cosine"}}, STEPD_INVALID, "schedule.steps"},
         {"/clip", {{"norm", -1}}, STEPD_INVALID, "config.clip.norm"},
+        {"/noise", {{"offset", -10.5}}, STEPD_INVALID, "config.noise.offset"},
         {"/ema", {{"decay", 2}}, STEPD_INVALID, "config.ema.decay"},
+        {"/ema", {{"decay", 0.9}, {"constant", true}, {"warmup", true}}, STEPD_INVALID, "config.ema.constant"},
         {"/adapter", {{"type", "lora"}, {"rank", 2}, {"alpha", 2}, {"targets", {"to_z"}}}, STEPD_INVALID, "to_z"},
         {"/adapter", {{"type", "loha"}, {"rank", 2}, {"alpha", 2}}, STEPD_UNSUPPORTED, "loha"},
         {"/memory_budget", 4096, STEPD_OUT_OF_MEMORY, "Remedies"},
@@ -192,6 +194,16 @@ TEST_F(Api, every_wrong_field_is_named) {
         EXPECT_NE(answer.message().find(c.in_message), std::string::npos) << c.pointer << ": " << answer.message();
         EXPECT_NE(std::string(answer.error.place).find(".cpp:"), std::string::npos) << answer.error.place;
     }
+}
+
+TEST_F(Api, a_constant_average_and_a_negative_offset_are_configurable) {
+    json config = tiny_json(model_);
+    config["ema"] = {{"decay", 0.9}, {"constant", true}};
+    config["noise"] = {{"offset", -0.1}};
+    Answer answer;
+    session_ = create(config, nullptr, answer);
+    ASSERT_TRUE(session_) << answer.message();
+    close();
 }
 
 TEST_F(Api, bad_json_is_invalid) {

@@ -58,7 +58,7 @@ NoiseConfig parse_noise(JsonObject o) {
                   "config.noise.timesteps \"", n.timesteps, "\" is not one of uniform, sigmoid");
     require_range(n.sigmoid_scale, 1e-3, 1e3, "config.noise.sigmoid_scale");
     require_range(n.shift, 1e-3, 1e3, "config.noise.shift");
-    require_range(n.offset, 0, 10, "config.noise.offset");
+    require_range(n.offset, -10, 10, "config.noise.offset");
     return n;
 }
 
@@ -101,10 +101,13 @@ ClipConfig parse_clip(JsonObject o) {
 EmaOptions parse_ema(JsonObject o) {
     EmaOptions e;
     o.read("decay", e.decay);
+    o.read("constant", e.constant);
     o.read("warmup", e.warmup);
     o.read("inv_gamma", e.inv_gamma);
     o.read("power", e.power);
     o.finish();
+    STEPD_REQUIRE(!e.constant || !e.warmup, Code::invalid,
+                  "config.ema.constant and config.ema.warmup contradict each other; set one of them");
     if (e.inv_gamma == 0) e.inv_gamma = EmaOptions{}.inv_gamma;
     if (e.power == 0) e.power = EmaOptions{}.power;
     require_range(e.decay, 0, 1, "config.ema.decay");
