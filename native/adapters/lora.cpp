@@ -143,6 +143,8 @@ void Lora::import_file(const std::filesystem::path& file, std::span<float* const
         double factor = all;
         std::string module = p.name.substr(0, p.name.rfind(".lora_B"));
         if (const SafeTensor* alpha = find_tensor(reader, module + ".alpha")) {
+            STEPD_REQUIRE(alpha->elements() == 1, Code::invalid, file.string(), ": tensor ", alpha->name, " has shape ",
+                          to_string(alpha->shape), ", expected a single number");
             float value = 0;
             convert(*alpha, 0, 1, &value, DType::f32);
             factor = double(value) / double(o_.rank);

@@ -195,6 +195,10 @@ TEST(Lora, RefusesFilesThatDoNotFit) {
     auto misshapen = tensors;
     misshapen[0].shape = {misshapen[0].shape[1], misshapen[0].shape[0]};
     expect_contains(import(misshapen, {}, Code::invalid), tensors[0].name);
+    auto no_alpha = tensors;
+    const std::string module = tensors[0].name.substr(0, tensors[0].name.rfind(".lora_A"));
+    no_alpha.push_back({module + ".alpha", {0}, {}});
+    expect_contains(import(no_alpha, {}, Code::invalid), module + ".alpha");
     const std::string key = "lora_adapter_metadata";
     expect_contains(import(tensors, {{key, R"({"transformer.use_dora": true})"}}, Code::unsupported), "use_dora");
     expect_contains(import(tensors, {{key, R"({"transformer.rank_pattern": {"to_q": 8}})"}}, Code::unsupported),

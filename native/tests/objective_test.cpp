@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "expect_error.h"
 #include "tiny_model.h"
 
 namespace stepd {
@@ -117,7 +118,7 @@ TEST_F(Data, offset_noise_shifts_whole_channels) {
     const std::vector<int64_t> samples = {1};
     TrainingData::Options options;
     data_.fill(options, Objective({}, {}, kFlow), 0, samples, plain);
-    options.noise_offset = 0.5;
+    options.noise_offset = -0.5;
     data_.fill(options, Objective({}, {}, kFlow), 0, samples, shifted);
     EXPECT_EQ(plain.timestep, shifted.timestep) << "other draws must stay as they are";
     for (size_t c = 0; c < size_t(test::kChannels); c++) {
@@ -126,6 +127,38 @@ TEST_F(Data, offset_noise_shifts_whole_channels) {
         for (size_t i = 0; i < 16; i++)
             EXPECT_NEAR(shifted.target[16 * c + i] - plain.target[16 * c + i], offset, 1e-5);
     }
+}
+
+// A cached file may be replaced between steps; what no longer fits is refused by name.
+TEST_F(Data, refuses_files_that_changed_since_they_were_listed) {
+    const TemporaryFolder folder;
+    const SampleFiles good = model_.samples()[1];
+    const std::string latents = folder / "latents.safetensors", text = folder / "text.safetensors";
+    auto write = [](const std::string& file, std::vector<std::pair<std::string, Shape>> arrays) {
+        static std::vector<float> zeros(4096);
+        std::vector<SafeTensorSource> sources;
+        for (const auto& [name, shape] : arrays)
+            sources.push_back(source_of(name, {zeros.data(), DType::f32, shape}, SafeType::f32));
+        write_safetensors(file, sources);
+    };
+    const Shape mean = {test::kChannels, 4, 4};
+    TrainingInputs in = inputs(1);
+    TrainingData::Options options;
+    options.sample_latents = true;
+    auto refusal = [&](const SampleFiles& files, const auto& change) {
+        write(latents, {{"mean", mean}, {"logvar", mean}});
+        write(text, {{"embedding", {2, test::kTextWidth}}});
+        data_.set({files}, "");
+        change();
+        const std::vector<int64_t> samples = {0};
+        return message_of(Code::invalid, [&] { data_.fill(options, Objective({}, {}, kFlow), 0, samples, in); });
+    };
+    auto truncated_text = [&] { write(text, {{"embedding", {}}}); };
+    expect_contains(refusal({good.latents, text}, truncated_text), "text.safetensors");
+    auto truncated_logvar = [&] { write(latents, {{"mean", mean}, {"logvar", {test::kChannels, 4}}}); };
+    expect_contains(refusal({latents, good.text}, truncated_logvar), "logvar");
+    auto truncated_both = [&] { write(latents, {{"mean", {1}}, {"logvar", {1}}}); };
+    expect_contains(refusal({latents, good.text}, truncated_both), "mean");
 }
 
 TEST_F(Data, a_dropped_caption_is_the_empty_one) {

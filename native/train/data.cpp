@@ -58,12 +58,16 @@ Bucket TrainingData::bucket(std::span<const int64_t> samples) const {
 void TrainingData::load_latents(const Entry& entry, const float* eps, std::vector<float>& x0) const {
     SafetensorsReader reader(entry.files.latents);
     const SafeTensor& mean = reader.at("mean");
-    STEPD_REQUIRE(mean.elements() == int64_t(x0.size()), Code::invalid, entry.files.latents,
-                  ": changed since it was listed");
+    const Shape expected = {denoiser_.latent_channels(), entry.height, entry.width};
+    STEPD_REQUIRE(mean.shape == expected, Code::invalid, entry.files.latents, ": changed since it was listed: mean ",
+                  to_string(mean.shape), " should be ", to_string(expected));
     convert(mean, 0, mean.elements(), x0.data(), DType::f32);
     if (eps) {
+        const SafeTensor& stored = reader.at("logvar");
+        STEPD_REQUIRE(stored.shape == mean.shape, Code::invalid, entry.files.latents, ": logvar ",
+                      to_string(stored.shape), " should have the shape of mean, ", to_string(mean.shape));
         std::vector<float> logvar(x0.size());
-        convert(reader.at("logvar"), 0, mean.elements(), logvar.data(), DType::f32);
+        convert(stored, 0, stored.elements(), logvar.data(), DType::f32);
         for (size_t i = 0; i < x0.size(); i++) {
             const float deviation = std::exp(0.5f * std::clamp(logvar[i], -30.f, 20.f));
             x0[i] = x0[i] + deviation * eps[i];
@@ -75,9 +79,11 @@ void TrainingData::load_latents(const Entry& entry, const float* eps, std::vecto
 void TrainingData::load_text(const std::string& file, int64_t row, TrainingInputs& inputs) const {
     SafetensorsReader reader(file);
     const SafeTensor& embedding = reader.at("embedding");
-    const int64_t length = embedding.shape.at(0), width = denoiser_.text_width();
-    STEPD_REQUIRE(length <= text_tokens_ && embedding.elements() == length * width, Code::invalid, file,
-                  ": changed since it was listed");
+    const int64_t width = denoiser_.text_width();
+    STEPD_REQUIRE(embedding.shape.size() == 2 && embedding.shape[0] <= text_tokens_ && embedding.shape[1] == width,
+                  Code::invalid, file, ": changed since it was listed: embedding ", to_string(embedding.shape),
+                  " should be [at most ", text_tokens_, " tokens, ", width, "]");
+    const int64_t length = embedding.shape[0];
     const Tensor& text = inputs.text[0];
     const size_t row_bytes = size_t(text_tokens_ * width) * size_of(text.dtype);
     char* out = static_cast<char*>(text.data) + size_t(row) * row_bytes;
@@ -98,7 +104,7 @@ void TrainingData::fill(const Options& options, const Objective& objective, int6
     draw.timestep = objective.timestep_draw();
     draw.timesteps = objective.train_timesteps();
     draw.dropouts = options.caption_dropout > 0 ? 1 : 0;
-    draw.noise_offset = options.noise_offset > 0;
+    draw.noise_offset = options.noise_offset != 0;
     Draws draws = draw_micro_batch(options.seed, uint64_t(index), draw);
 
     const int64_t channels = denoiser_.latent_channels();

@@ -19,6 +19,8 @@ AdapterOptions options_of_file(const AdapterConfig& config, const Denoiser& deno
     for (const LinearModule& module : denoiser.linear_modules()) {
         const SafeTensor* down = reader.find("transformer." + module.path + ".lora_A.weight");
         if (!down) continue;
+        STEPD_REQUIRE(down->shape.size() == 2, Code::invalid, config.init, ": tensor ", down->name, " has shape ",
+                      to_string(down->shape), ", expected [rank, ", module.in, "]");
         STEPD_REQUIRE(options.rank == 0 || options.rank == down->shape.at(0), Code::unsupported, config.init,
                       ": the modules have different ranks");
         options.rank = down->shape.at(0);
