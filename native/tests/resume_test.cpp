@@ -125,6 +125,10 @@ TEST(Restore, refuses_what_does_not_belong) {
     other.ema.emplace();
     EXPECT_EQ(restore_code(*open_session(model, other), saved.path().string()), Code::invalid);
 
+    other = config;
+    other.seed = 12;
+    EXPECT_EQ(restore_code(*open_session(model, other), saved.path().string()), Code::invalid);
+
     auto victim = open_session(model, config);
     const auto before = checkpoint_of(*victim);
     const std::string bytes = read_file(saved / "optimizer.safetensors");

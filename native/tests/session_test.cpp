@@ -132,6 +132,27 @@ TEST(Checkpoint, weights_that_are_not_finite_are_not_saved) {
     EXPECT_NE(message.find(layout.entries()[3].spec->name), std::string::npos) << message;
 }
 
+TEST(Checkpoint, optimizer_state_and_average_that_are_not_finite_are_not_saved) {
+    const TinyModel& model = test::tiny_model();
+    const SessionConfig config = tiny_config(model);
+    const Model opened(config);
+    const ParameterLayout layout = make_layout(opened, config);
+    const OptimizerMethod& method = find_optimizer("adamw_bf16");
+    for (bool average : {false, true}) {
+        ParameterStore store(layout, method, {.average = average});
+        store.start_training();
+        const TrainedTensor& t = store.trained()[2];
+        if (average)
+            t.average[1] = NAN;
+        else
+            static_cast<bf16*>(t.state[1])[1] = to_bf16(INFINITY);
+        auto [code, message] = error_of([&] { save_checkpoint(model.path(), config, method, store, 0); });
+        EXPECT_EQ(code, Code::numeric);
+        EXPECT_NE(message.find(t.name), std::string::npos) << message;
+        EXPECT_NE(message.find(average ? "ema" : "optimizer"), std::string::npos) << message;
+    }
+}
+
 TEST(Session, cancel_takes_effect_at_the_end_of_a_step) {
     const TinyModel& model = test::tiny_model();
     Session* running = nullptr;
@@ -166,6 +187,8 @@ TEST(Session, what_does_not_fit_is_refused_with_sizes) {
     auto [later, text] = error_of([&] { session->train(tiny_steps(0, 1)); });
     EXPECT_EQ(later, Code::out_of_memory);
     EXPECT_NE(text.find("micro-batch of 2"), std::string::npos) << text;
+    session->sample({tiny_request(model / "small.png")});
+    EXPECT_EQ(error_of([&] { session->train(tiny_steps(0, 1)); }).first, Code::out_of_memory) << "it stays usable";
 }
 
 TEST(Session, checkpointing_gives_the_same_result_with_less_memory) {
@@ -295,6 +318,21 @@ TEST(Session, exported_weights_make_the_same_pictures) {
     }
 }
 
+TEST(Session, an_adapter_file_without_a_rank_is_refused) {
+    const TinyModel& model = test::tiny_model();
+    SessionConfig config = tiny_config(model);
+    config.sample_only = true;
+    config.adapter = AdapterConfig{};
+    config.adapter->init = model / "scalar.safetensors";
+    float value = 1;
+    const std::string name = "transformer." + Model(tiny_config(model)).denoiser->linear_modules()[0].path;
+    write_safetensors(config.adapter->init,
+                      {source_of(name + ".lora_A.weight", {&value, DType::f32, {}}, SafeType::f32)});
+    auto [code, message] = error_of([&] { Session session(config, {}); });
+    EXPECT_EQ(code, Code::invalid);
+    EXPECT_NE(message.find(name), std::string::npos) << message;
+}
+
 TEST(Session, exports_every_dtype) {
     const TinyModel& model = test::tiny_model();
     auto session = open_session(model, tiny_config(model));
@@ -319,6 +357,21 @@ TEST(Session, exports_every_dtype) {
     request.path = model / "x";
     request.dtype = "int8";
     EXPECT_EQ(error_of([&] { session->export_weights(request); }).first, Code::unsupported);
+}
+
+// The arena is shared, the inputs of a bucket are not.
+TEST(Plan, counts_the_inputs_of_every_bucket) {
+    const TinyModel& model = test::tiny_model();
+    const SessionConfig config = tiny_config(model);
+    const Model opened(config);
+    auto activations = [&](const std::vector<PixelShape>& shapes) {
+        return plan_memory(opened, config, shapes, 2).activations;
+    };
+    const PixelShape wide{32, 16, 6, 2}, square{16, 16, 6, 2};
+    const int64_t one = activations({wide}), both = activations({wide, square});
+    const int64_t latents = 2 * test::kChannels * 4 * 4 * 4, text = 2 * 6 * test::kTextWidth * 4;
+    EXPECT_GE(both - one, 2 * latents + text) << "latents, target and text of the smaller bucket";
+    EXPECT_EQ(activations({wide, wide}), one) << "a bucket named twice is one bucket";
 }
 
 TEST(Plan, is_what_a_session_allocates) {

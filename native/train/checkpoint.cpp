@@ -41,8 +41,8 @@ std::vector<CheckpointFile> files_of(ParameterStore& store, const OptimizerMetho
     return files;
 }
 
-void require_finite(const std::vector<NamedTensor>& tensors) {
-    for (const NamedTensor& t : tensors) {
+void require_finite(const CheckpointFile& file) {
+    for (const NamedTensor& t : file.tensors) {
         bool finite = true;
         const int64_t n = t.tensor.numel();
         if (t.tensor.dtype == DType::bf16)
@@ -50,7 +50,7 @@ void require_finite(const std::vector<NamedTensor>& tensors) {
         else
             for (int64_t i = 0; i < n; i++) finite &= std::isfinite(t.tensor.f32()[i]);
         STEPD_REQUIRE(
-            finite, Code::numeric, "the weight ", t.name,
+            finite, Code::numeric, file.name, ": ", t.name,
             " is not finite; the checkpoint was not written. Restore an earlier one with a lower learning rate");
     }
 }
@@ -86,6 +86,8 @@ int64_t check_state(const std::string& path, const SessionConfig& config) {
     STEPD_REQUIRE(step >= 0, Code::invalid, path, ": step = ", step);
     STEPD_REQUIRE(digest == config_digest(config), Code::invalid, path, ": the checkpoint was made with ", digest,
                   ", the session has ", config_digest(config));
+    STEPD_REQUIRE(seed == config.seed, Code::invalid, path, ": the checkpoint was made with seed ", seed,
+                  ", config.seed is ", config.seed, "; continue with the seed of the checkpoint");
     return step;
 }
 
@@ -96,7 +98,7 @@ std::vector<std::string> save_checkpoint(const std::string& dir, const SessionCo
     store.start_training();
     std::vector<std::string> names;
     const std::vector<CheckpointFile> files = files_of(store, method);
-    require_finite(files[0].tensors);
+    for (const CheckpointFile& file : files) require_finite(file);
     for (const CheckpointFile& file : files) {
         std::vector<SafeTensorSource> sources;
         for (const NamedTensor& t : file.tensors)

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <string>
 
@@ -172,20 +173,24 @@ MemoryPlan plan_memory(const Model& model, const SessionConfig& config, const st
     const DenoiserGraphs graphs{*model.denoiser, model.adapter.get(), model.sampling_adapter.get(), layout,
                                 config.dtype};
     MemoryPlan p = plan_state(layout, config);
+    std::set<Bucket> buckets;
+    for (const PixelShape& shape : shapes) buckets.insert(bucket_of(shape, model, config));
     std::vector<Graph> recorded;
-    for (const PixelShape& shape : shapes) {
-        const Bucket bucket = bucket_of(shape, model, config);
+    for (const Bucket& bucket : buckets) {
         recorded.push_back(config.sample_only ? graphs.record_sampling(bucket, false)
                                               : graphs.record_training(bucket, LossKind::l2));
         p.workspace = std::max(p.workspace, packing_bytes(recorded.back()));
     }
     p.workspace += threads * kWorkspacePerThread;
+    int64_t arena_bytes = 0, port_bytes = 0;  // buckets share the arena; each keeps inputs and outputs of its own
     for (Graph& graph : recorded) {
         const PlanReport report = make_plan(std::move(graph), {arena_budget(p, config)}).report;
-        p.activations = std::max(p.activations, report.arena_bytes + report.input_bytes + report.output_bytes);
+        arena_bytes = std::max(arena_bytes, report.arena_bytes);
+        port_bytes += report.input_bytes + report.output_bytes;
         p.flop = std::max(p.flop, report.flop * double(config.accumulation));
         p.recomputed = std::max(p.recomputed, int64_t(report.recomputed_nodes));
     }
+    p.activations = arena_bytes + port_bytes;
     p.encoders = encoder_bytes(model, config, shapes);
     p.total = p.state() + std::max(p.activations, p.encoders);
     p.fits = p.total <= p.available;

@@ -118,8 +118,10 @@ double Session::run_micro_batch(const MicroBatch& batch, const TrainStep& step, 
     if (!std::isfinite(loss)) {
         std::string samples;
         for (int64_t s : batch.samples) samples += (samples.empty() ? "" : ", ") + std::to_string(s);
-        STEPD_THROW(Code::numeric, "step ", trainer_->step() + 1, ": the loss of micro-batch ", batch.index,
-                    " (samples ", samples, ") is not finite; the step was not applied");
+        STEPD_THROW(
+            Code::numeric, "step ", trainer_->step() + 1, ": the loss of micro-batch ", batch.index, " (samples ",
+            samples,
+            ") is not finite; the step was not applied. Remedies: lower the learning rate, or check these samples");
     }
     return loss;
 }

@@ -44,19 +44,16 @@ Trainer::Trainer(const DenoiserGraphs& graphs, const OptimizerMethod& method, st
 Trainer::~Trainer() = default;
 
 Trainer::Slot& Trainer::slot(const Bucket& bucket) {
-    auto& slot = slots_[bucket];
-    if (!slot) {
-        Plan plan = make_plan(graphs_.record_training(bucket, options_.loss), {options_.arena_budget});
-        const int64_t bytes = plan.report.arena_bytes;
-        STEPD_REQUIRE(
-            options_.arena_limit < 0 || bytes <= options_.arena_limit, Code::out_of_memory, "a micro-batch of ",
-            bucket.batch, " with latents ", bucket.latent_width, "x", bucket.latent_height, " needs ", bytes >> 20,
-            " MiB for activations and ", options_.arena_limit >> 20,
-            " MiB are left. Remedies: a smaller micro-batch or resolution, gradient checkpointing, an adapter, "
-            "optimizer adamw_bf16, no average");
-        slot = std::make_unique<Slot>(bucket, graphs_.denoiser, graphs_.compute, std::move(plan));
-    }
-    return *slot;
+    if (auto found = slots_.find(bucket); found != slots_.end()) return *found->second;
+    Plan plan = make_plan(graphs_.record_training(bucket, options_.loss), {options_.arena_budget});
+    const int64_t bytes = plan.report.arena_bytes;
+    STEPD_REQUIRE(options_.arena_limit < 0 || bytes <= options_.arena_limit, Code::out_of_memory, "a micro-batch of ",
+                  bucket.batch, " with latents ", bucket.latent_width, "x", bucket.latent_height, " needs ",
+                  bytes >> 20, " MiB for activations and ", options_.arena_limit >> 20,
+                  " MiB are left. Remedies: a smaller micro-batch or resolution, gradient checkpointing, an adapter, "
+                  "optimizer adamw_bf16, no average");
+    auto slot = std::make_unique<Slot>(bucket, graphs_.denoiser, graphs_.compute, std::move(plan));
+    return *slots_.emplace(bucket, std::move(slot)).first->second;
 }
 
 void Trainer::prepare(std::span<const Bucket> buckets) {
@@ -132,7 +129,8 @@ StepReport Trainer::apply(double lr) {
     STEPD_CHECK(sweep_, "apply without gradients");
     const GradientNorm norm = sweep_->gradient_norm();
     STEPD_REQUIRE(norm.broken.empty(), Code::numeric, "step ", step_ + 1, ": the gradient of ", norm.broken,
-                  " is not finite; the step was not applied");
+                  " is not finite; the step was not applied. Remedies: lower the learning rate, or check the samples "
+                  "of this batch");
     StepOptions options;
     options.step = step_ + 1;
     options.lr = lr;

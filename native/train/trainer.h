@@ -55,8 +55,8 @@ public:
     int64_t step() const { return step_; }
     void set_step(int64_t step) { step_ = step; }
 
-    // Makes plans and memory for these buckets ready. Throws Code::out_of_memory when a plan exceeds the arena budget
-    // by more than recomputation can save.
+    // Makes plans and memory for these buckets ready. Throws Code::out_of_memory when a plan needs more for
+    // activations than TrainerOptions::arena_limit; the trainer stays usable.
     void prepare(std::span<const Bucket> buckets);
     // Gives the arena back; the next micro-batch allocates it again.
     void release_arena();
