@@ -16,7 +16,7 @@ const (
 	IO          Code = 7  // reading or writing a file
 	Cancelled   Code = 8  // stopped on request
 	State       Code = 9  // not legal now
-	Numeric     Code = 10 // not finite; the step was not applied
+	Numeric     Code = 10 // not finite: the step was not applied, or nothing was saved
 	Internal    Code = 11 // a defect; the session can only be closed
 )
 
