@@ -111,16 +111,26 @@ func (e *events) step() int {
 	return e.current.Step
 }
 
-// waitForStep returns when the step is trained; it gives up when nothing has happened for two minutes.
+// waitForStep returns when the step is trained.
 func (e *events) waitForStep(step int) error {
+	return e.wait(fmt.Sprintf("step %d", step), func() bool { return e.current.Step >= step })
+}
+
+// waitForSamples returns when all pictures of a step are known; the stream of events lags a little behind the answer to the grant.
+func (e *events) waitForSamples(step, count int) error {
+	return e.wait(fmt.Sprintf("the pictures of step %d", step), func() bool { return len(e.samples[step]) == count })
+}
+
+// wait gives up when nothing has happened for two minutes.
+func (e *events) wait(what string, done func() bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for e.current.Step < step {
+	for !done() {
 		before := e.last
 		timer := time.AfterFunc(2*time.Minute, e.changed.Broadcast)
 		e.changed.Wait()
 		if !timer.Stop() && e.last == before {
-			return fmt.Errorf("no event for two minutes at step %d", e.current.Step)
+			return fmt.Errorf("no event for two minutes while waiting for %s, at step %d", what, e.current.Step)
 		}
 	}
 	return nil

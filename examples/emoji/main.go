@@ -25,7 +25,7 @@ func main() {
 	out := flag.String("out", "build/demo", "folder for everything that the demo writes; emptied first")
 	flag.Parse()
 	if err := run(*program, *source, *out); err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
+		fmt.Fprintln(os.Stderr, "\ndemo:", err)
 		os.Exit(1)
 	}
 }
@@ -130,7 +130,10 @@ func (d *demo) train() error {
 	}
 	fmt.Printf("session is %q and goes on from the checkpoint of step %d\n", status.Status, status.Completed)
 	d.events.reconnect()
-	return d.grant(lastStep - status.Completed)
+	if err := d.grant(lastStep - status.Completed); err != nil {
+		return err
+	}
+	return d.events.waitForSamples(lastStep, len(d.captions))
 }
 
 // waitUntilResumable waits until the worker of the killed server has written its last checkpoint and ended.
