@@ -154,6 +154,9 @@ struct Pool::State {
     // The caller's thread takes part as thread 0.
     void fork_join(uint32_t total, Fn call, const void* argument) {
         uint32_t g = generation.load(std::memory_order_relaxed) + 1;
+        // Closed before anything of the run changes: a thread that is late from the last run would otherwise find its
+        // last word beside the new number of tickets, and take one more ticket.
+        next.exchange(uint64_t(g) << 32 | UINT32_MAX, std::memory_order_acq_rel);
         fn.store(call, std::memory_order_relaxed);
         body.store(argument, std::memory_order_relaxed);
         tickets.store(total, std::memory_order_relaxed);
