@@ -149,15 +149,21 @@ func (b *body) object(name string) map[string]any {
 	return object
 }
 
-// integer reads a whole number as Pydantic does: numbers without a fraction, and strings that spell one.
-func (b *body) integer(name string, value any) (int64, bool) {
-	var text string
+// numeral returns the text of a number, or of a string that may spell one.
+func numeral(value any) (string, bool) {
 	switch v := value.(type) {
 	case json.Number:
-		text = v.String()
+		return v.String(), true
 	case string:
-		text = strings.TrimSpace(v)
-	default:
+		return strings.TrimSpace(v), true
+	}
+	return "", false
+}
+
+// integer reads a whole number as Pydantic does: numbers without a fraction, and strings that spell one.
+func (b *body) integer(name string, value any) (int64, bool) {
+	text, ok := numeral(value)
+	if !ok {
 		b.add("int_type", name, "Input should be a valid integer", value, nil)
 		return 0, false
 	}
@@ -181,13 +187,8 @@ func (b *body) integer(name string, value any) (int64, bool) {
 
 // number reads a finite number.
 func (b *body) number(name string, value any) (float64, bool) {
-	var text string
-	switch v := value.(type) {
-	case json.Number:
-		text = v.String()
-	case string:
-		text = strings.TrimSpace(v)
-	default:
+	text, ok := numeral(value)
+	if !ok {
 		b.add("float_type", name, "Input should be a valid number", value, nil)
 		return 0, false
 	}
