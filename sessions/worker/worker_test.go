@@ -185,17 +185,34 @@ func endsOnARefusedPlan(t *testing.T, launcher Launcher) {
 	}
 }
 
+// The test reads the pipe itself: a supervisor at work would take the end that it finds in the middle of a message for a
+// broken worker, and kill it.
 func outlivesItsSupervisor(t *testing.T, launcher Launcher) {
 	j := fixture.Job(t, t.TempDir())
 	gate := fixture.NewGate(t, j)
-	s := start(t, launcher, j)
-	s.next(TypePaused)
-	require.NoError(t, s.w.Send(Message{Type: TypeAllow, Step: 20}))
+	process, err := launcher.Launch(func(string) {})
+	require.NoError(t, err)
+	w := &Worker{process: process}
+	require.NoError(t, w.handshake(Task{Job: j, CacheDir: filepath.Join(filepath.Dir(j.Output), "cache")}))
+	until := func(want Type) {
+		for {
+			m, err := ReadMessage(process)
+			require.NoError(t, err)
+			if m.Type == TypePlan {
+				require.NoError(t, w.Send(Message{Type: TypeAcknowledged, ID: m.ID}))
+			}
+			if m.Type == want {
+				return
+			}
+		}
+	}
+	until(TypePaused)
+	require.NoError(t, w.Send(Message{Type: TypeAllow, Step: 20}))
 	gate.Open(1)
-	s.next(TypeStep)
+	until(TypeStep)
 	// A dead supervisor reads and writes nothing more.
-	require.NoError(t, s.w.process.Close())
-	s.w.process.Wait()
+	require.NoError(t, process.Close())
+	process.Wait()
 	folder, err := checkpoint.Open(j.RunDir(), checkpoint.OS{})
 	require.NoError(t, err)
 	latest, err := folder.Latest(-1, func(path string, reason error) { t.Error(reason) })
