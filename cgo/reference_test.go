@@ -172,3 +172,4 @@ type nothing struct{}
 
 func (nothing) OnStep(engine.StepEvent)         {}
 func (nothing) OnProgress(engine.ProgressEvent) {}
+func (nothing) OnPreview(engine.PreviewEvent)   {}

@@ -41,6 +41,8 @@ func (r *recorder) OnStep(e engine.StepEvent) {
 	}
 }
 
+func (r *recorder) OnPreview(engine.PreviewEvent) {}
+
 func (r *recorder) OnProgress(e engine.ProgressEvent) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

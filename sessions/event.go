@@ -36,6 +36,7 @@ const (
 	KindCheckpoint        Kind = "checkpoint"         // Checkpoint
 	KindCheckpointRemoved Kind = "checkpoint_removed" // CheckpointRemovedEvent: retention or quarantine
 	KindSample            Kind = "sample"             // SampleEvent
+	KindPreview           Kind = "preview"            // PreviewEvent
 	KindSampleFailed      Kind = "sample_failed"      // MessageEvent
 	KindError             Kind = "error"              // MessageEvent
 	KindBudgetExhausted   Kind = "budget_exhausted"   // BudgetEvent, once per grant that was used up
@@ -131,10 +132,25 @@ type CheckpointRemovedEvent struct {
 // SampleEvent reports one validation picture.
 type SampleEvent struct {
 	Step   int64  `json:"step"`
-	Index  int    `json:"index"` // position among the prompts
+	Index  int    `json:"index"` // position among the pictures of the step
 	Path   string `json:"path"`  // absolute
 	Prompt string `json:"prompt"`
+	Name   string `json:"name,omitempty"` // short name of the prompt
 	Width  int    `json:"width"`
 	Height int    `json:"height"`
 	Seed   uint64 `json:"seed"`
+}
+
+// PreviewEvent reports one picture of a sample that is not finished.
+type PreviewEvent struct {
+	Step          int64   `json:"step"`           // of the training
+	Index         int     `json:"index"`          // as in SampleEvent
+	SamplingStep  int     `json:"sampling_step"`  // from 1
+	SamplingSteps int     `json:"sampling_steps"` // of the finished picture
+	Timestep      float64 `json:"timestep"`       // of the model, 0 to 1000
+	Path          string  `json:"path"`           // absolute
+	Prompt        string  `json:"prompt"`
+	Name          string  `json:"name,omitempty"` // short name of the prompt
+	Width         int     `json:"width"`          // of the finished picture
+	Height        int     `json:"height"`
 }

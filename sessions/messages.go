@@ -38,6 +38,8 @@ func (a *actor) handle(m worker.Message) {
 		a.removed(m.Step, m.Path, m.Line)
 	case worker.TypeSample:
 		a.sample(*m.Sample)
+	case worker.TypePreview:
+		a.preview(*m.Preview)
 	case worker.TypeSampleFailed:
 		a.emit(KindSampleFailed, MessageEvent{Code: codeName(m.Error.Code), Message: m.Error.Message})
 	case worker.TypePaused:
@@ -196,8 +198,13 @@ func (a *actor) removed(step int64, path, reason string) {
 }
 
 func (a *actor) sample(s run.Sample) {
-	a.emit(KindSample, SampleEvent{Step: s.Step, Index: s.Index, Path: s.Path, Prompt: s.Prompt.Text, Width: s.Prompt.Width,
+	a.emit(KindSample, SampleEvent{Step: s.Step, Index: s.Index, Path: s.Path, Prompt: s.Prompt.Text, Name: s.Prompt.Name, Width: s.Prompt.Width,
 		Height: s.Prompt.Height, Seed: s.Prompt.Seed})
+}
+
+func (a *actor) preview(p run.Preview) {
+	a.emit(KindPreview, PreviewEvent{Step: p.Step, Index: p.Index, SamplingStep: p.SamplingStep, SamplingSteps: p.SamplingSteps,
+		Timestep: p.Timestep, Path: p.Path, Prompt: p.Prompt.Text, Name: p.Prompt.Name, Width: p.Prompt.Width, Height: p.Prompt.Height})
 }
 
 // paused comes after the checkpoint of the step is recorded. A grant may have overtaken it.

@@ -159,3 +159,4 @@ type quiet struct{}
 
 func (quiet) OnStep(engine.StepEvent)         {}
 func (quiet) OnProgress(engine.ProgressEvent) {}
+func (quiet) OnPreview(engine.PreviewEvent)   {}

@@ -124,3 +124,4 @@ func (printer) OnStep(e engine.StepEvent) {
 }
 
 func (printer) OnProgress(engine.ProgressEvent) {}
+func (printer) OnPreview(engine.PreviewEvent)   {}

@@ -55,6 +55,7 @@ type Session interface {
 type Sink interface {
 	OnStep(StepEvent)
 	OnProgress(ProgressEvent)
+	OnPreview(PreviewEvent)
 }
 
 // Info describes an engine.
@@ -256,9 +257,36 @@ type SampleRequest struct {
 	Sampler     string  `json:"sampler,omitempty"` // "dpmpp_2m", "ddim", "euler", "flow_euler"; empty: the folder's scheduler
 	EMA         bool    `json:"ema"`               // use the averaged weights
 	// BatchIndex of BatchSize: take this row of the noise of a whole batch, as a pipeline called with several prompts does.
-	BatchIndex int    `json:"batch_index,omitempty"`
-	BatchSize  int    `json:"batch_size,omitempty"`
-	Out        string `json:"out"` // PNG
+	BatchIndex int `json:"batch_index,omitempty"`
+	BatchSize  int `json:"batch_size,omitempty"`
+	// Preview also writes pictures of unfinished steps; nil: none.
+	Preview *Preview `json:"preview,omitempty"`
+	Out     string   `json:"out"` // PNG
+}
+
+// Preview asks for small pictures while one is being sampled, made by a tiny decoder or a linear fit of the latents.
+type Preview struct {
+	// Every is the number of sampling steps between previews, at least 1: step 1, then every Every-th after it, and the last.
+	Every int `json:"every"`
+	// Out is the PNG; "{step}" in it stands for the sampling step.
+	Out string `json:"out"`
+}
+
+// PreviewPlaceholder stands for the sampling step in Preview.Out.
+const PreviewPlaceholder = "{step}"
+
+// At tells whether there is a preview of a sampling step, counted from 1.
+func (p *Preview) At(step, steps int) bool {
+	return p != nil && (step == steps || (step-1)%max(p.Every, 1) == 0)
+}
+
+// PreviewEvent reports that a preview is written.
+type PreviewEvent struct {
+	Request  int     `json:"request"` // position in the list given to Sample
+	Step     int     `json:"step"`    // of sampling, from 1
+	Steps    int     `json:"steps"`
+	Timestep float64 `json:"timestep"` // of the model at this step, 0 to 1000
+	Path     string  `json:"path"`
 }
 
 // Export asks for weights that other programs read.

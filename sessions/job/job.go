@@ -18,6 +18,10 @@ const (
 	// StyleAIToolkit also publishes {name}_{step:09d}.safetensors (adapter) or {name}_{step:09d}/transformer (full) in
 	// the run folder, and {name}.safetensors when the run completes.
 	StyleAIToolkit = "aitoolkit"
+	// StyleSimpleTuner exports as StyleFolders does, with training_state.json and averaged weights below ema/; pictures are
+	// validation_images/step_<step>_<name>_<index>_<width>x<height>.png. When the run completes, adapter weights also lie in
+	// the run folder itself, and a full model as a diffusers pipeline in pipeline/.
+	StyleSimpleTuner = "simpletuner"
 )
 
 // Where training starts when the run folder already holds checkpoints.
@@ -66,7 +70,7 @@ type Save struct {
 	Keep int `json:"keep"`
 	// DType of exported weights: "fp32", "bf16" or "fp16". Checkpoints keep the training precision.
 	DType string `json:"dtype"`
-	// Style is StyleFolders or StyleAIToolkit; empty: StyleFolders.
+	// Style is StyleFolders, StyleAIToolkit or StyleSimpleTuner; empty: StyleFolders.
 	Style string `json:"style,omitempty"`
 }
 
@@ -78,6 +82,8 @@ type Sampling struct {
 	First bool `json:"first"`
 	// Last samples once more when the run completes.
 	Last bool `json:"last"`
+	// Preview is the number of sampling steps between pictures of unfinished samples; 0: none.
+	Preview int `json:"preview,omitempty"`
 	// Prompts lists the pictures to make; empty: sampling is off.
 	Prompts []Prompt `json:"prompts,omitempty"`
 }
@@ -93,7 +99,7 @@ type Prompt struct {
 	Seed     uint64  `json:"seed"`
 	// Sampler is a name of engine.SampleRequest; empty: the model folder's scheduler.
 	Sampler string `json:"sampler,omitempty"`
-	// Name is the stem of the file; empty: the prompt's position.
+	// Name is the short name in file names and events; empty: the prompt's position. Prompts of several sizes may share one.
 	Name string `json:"name,omitempty"`
 }
 

@@ -62,6 +62,7 @@ func TestProblems(t *testing.T) {
 		{"save.every", func(j *Job) { j.Save.Every = -1 }},
 		{"save.dtype", func(j *Job) { j.Save.DType = "int8" }},
 		{"save.style", func(j *Job) { j.Save.Style = "other" }},
+		{"sampling.preview", func(j *Job) { j.Sampling.Preview = -1 }},
 		{"sampling.prompts[0].width", func(j *Job) { j.Sampling.Prompts[0].Width = 513 }},
 		{"sampling.prompts[0].steps", func(j *Job) { j.Sampling.Prompts[0].Steps = 0 }},
 		{"sampling.prompts[0].name", func(j *Job) { j.Sampling.Prompts[0].Name = "a/b" }},

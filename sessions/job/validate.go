@@ -158,11 +158,12 @@ func (v *validator) save(s Save) {
 	v.require(s.Every >= 0, "save.every", "%d is negative; 0 switches periodic checkpoints off", s.Every)
 	v.require(s.Keep >= 0, "save.keep", "%d is negative; 0 keeps all", s.Keep)
 	v.oneOf("save.dtype", s.DType, "fp32", "bf16", "fp16")
-	v.oneOf("save.style", cmp(s.Style, StyleFolders), StyleFolders, StyleAIToolkit)
+	v.oneOf("save.style", cmp(s.Style, StyleFolders), StyleFolders, StyleAIToolkit, StyleSimpleTuner)
 }
 
 func (v *validator) sampling(s Sampling) {
 	v.require(s.Every >= 0, "sampling.every", "%d is negative; 0 switches periodic samples off", s.Every)
+	v.require(s.Preview >= 0 && s.Preview <= 10000, "sampling.preview", "%d is outside 0 to 10000; 0 switches previews off", s.Preview)
 	for i, p := range s.Prompts {
 		at := fmt.Sprintf("sampling.prompts[%d].", i)
 		v.require(p.Width >= 16 && p.Width <= 16384 && p.Width%8 == 0, at+"width", "%d is not a multiple of 8 from 16 to 16384", p.Width)

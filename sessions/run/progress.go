@@ -79,3 +79,6 @@ func (s sink) OnStep(e engine.StepEvent) {
 
 // OnProgress implements engine.Sink.
 func (s sink) OnProgress(e engine.ProgressEvent) { s.run.reporter.OnProgress(s.run.stage.whole(e)) }
+
+// OnPreview implements engine.Sink.
+func (s sink) OnPreview(e engine.PreviewEvent) { s.run.onPreview(e) }

@@ -8,10 +8,11 @@ import (
 	"github.com/stepd/stepd/sessions/job"
 )
 
-// Reporter is told what happens, in order. OnStep and OnProgress may come from other goroutines; all others come from
-// the goroutine of Run. All but Admit and Checkpoint return at once.
+// Reporter is told what happens, in order. OnStep, OnProgress and Preview may come from other goroutines; all others
+// come from the goroutine of Run. All but Admit and Checkpoint return at once.
 type Reporter interface {
-	engine.Sink
+	OnStep(engine.StepEvent)
+	OnProgress(engine.ProgressEvent)
 	// Log takes one line for people.
 	Log(line string)
 	// Warning takes a remark that belongs among the session's events.
@@ -26,6 +27,8 @@ type Reporter interface {
 	Removed(step int64, path, reason string)
 	// Sample says that a picture is written.
 	Sample(Sample)
+	// Preview says that a picture of an unfinished sample is written.
+	Preview(Preview)
 	// SampleFailed says that the pictures of a step could not be made; training goes on.
 	SampleFailed(step int64, err error)
 	// Paused says that the budget is used up and everything trained is in a recorded checkpoint.
@@ -64,4 +67,15 @@ type Sample struct {
 	Index  int        `json:"index"`
 	Path   string     `json:"path"`
 	Prompt job.Prompt `json:"prompt"`
+}
+
+// Preview is a picture of a sample that is not finished.
+type Preview struct {
+	Step          int64      `json:"step"` // of the training
+	Index         int        `json:"index"`
+	SamplingStep  int        `json:"sampling_step"` // from 1
+	SamplingSteps int        `json:"sampling_steps"`
+	Timestep      float64    `json:"timestep"`
+	Path          string     `json:"path"`
+	Prompt        job.Prompt `json:"prompt"`
 }

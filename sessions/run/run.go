@@ -57,6 +57,9 @@ type run struct {
 	cursor  *dataset.Cursor
 	stage   stageProgress // changed only between calls of the engine
 
+	preview  int       // as in job.Sampling; 0 also after previews failed
+	sampling []picture // of the engine's Sample in progress
+
 	step  int64 // applied so far
 	saved int64 // step of the newest checkpoint; the starting step before the first
 }
@@ -67,7 +70,8 @@ func Run(ctx context.Context, request Request, e engine.Engine, control *Control
 	if request.DiskRetry == 0 {
 		request.DiskRetry = 30 * time.Second
 	}
-	r := &run{job: request.Job, request: request, engine: e, control: control, reporter: reporter, progress: newProgress(request.Job)}
+	r := &run{job: request.Job, request: request, engine: e, control: control, reporter: reporter, progress: newProgress(request.Job),
+		preview: request.Job.Sampling.Preview}
 	unlock, err := r.openFolder(ctx)
 	if err != nil {
 		return r.outcome(err)

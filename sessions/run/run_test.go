@@ -28,6 +28,7 @@ type recorder struct {
 	checkpoints []*checkpoint.Info
 	removed     []int64
 	samples     []Sample
+	previews    []Preview
 	warnings    []string
 	logs        []string
 	paused      []int64
@@ -67,6 +68,7 @@ func (r *recorder) Checkpoint(_ context.Context, info *checkpoint.Info) error {
 }
 func (r *recorder) Removed(step int64, _, _ string) { r.removed = append(r.removed, step) }
 func (r *recorder) Sample(s Sample)                 { r.samples = append(r.samples, s) }
+func (r *recorder) Preview(p Preview)               { r.previews = append(r.previews, p) }
 func (r *recorder) SampleFailed(_ int64, err error) { r.sampleErr = err }
 func (r *recorder) Running(int64)                   {}
 func (r *recorder) Paused(step int64) {

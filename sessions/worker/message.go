@@ -47,6 +47,7 @@ const (
 	TypeCheckpoint   Type = "checkpoint"    // ID, Checkpoint: durable, to be recorded
 	TypeRemoved      Type = "removed"       // Step, Path, Line: a checkpoint is gone, and why
 	TypeSample       Type = "sample"        // Sample
+	TypePreview      Type = "preview"       // Preview
 	TypeSampleFailed Type = "sample_failed" // Step, Error
 	TypePaused       Type = "paused"        // Step: the budget is used up
 	TypeFinished     Type = "finished"      // Outcome or Error; the last message
@@ -67,6 +68,7 @@ type Message struct {
 	StepEvent  *engine.StepEvent     `json:"step_event,omitempty"`
 	Checkpoint *checkpoint.Info      `json:"checkpoint,omitempty"`
 	Sample     *run.Sample           `json:"sample,omitempty"`
+	Preview    *run.Preview          `json:"preview,omitempty"`
 	Outcome    run.Outcome           `json:"outcome,omitempty"`
 	Error      *Failure              `json:"error,omitempty"`
 }

@@ -236,6 +236,7 @@ func (r *reporter) Log(line string)       { r.send(Message{Type: TypeLog, Line: 
 func (r *reporter) Warning(line string)   { r.send(Message{Type: TypeWarning, Line: line}) }
 func (r *reporter) Ready(ready run.Ready) { r.send(Message{Type: TypeReady, Ready: &ready}) }
 func (r *reporter) Sample(s run.Sample)   { r.send(Message{Type: TypeSample, Sample: &s}) }
+func (r *reporter) Preview(p run.Preview) { r.send(Message{Type: TypePreview, Preview: &p}) }
 func (r *reporter) Paused(step int64)     { r.send(Message{Type: TypePaused, Step: step}) }
 func (r *reporter) Running(step int64)    { r.send(Message{Type: TypeRunning, Step: step}) }
 func (r *reporter) SampleFailed(step int64, err error) {

@@ -12,10 +12,14 @@ import (
 	"github.com/stepd/stepd/sessions/engine"
 )
 
-type losses struct{ values []float64 }
+type losses struct {
+	values   []float64
+	previews []engine.PreviewEvent
+}
 
 func (l *losses) OnStep(e engine.StepEvent)       { l.values = append(l.values, e.Loss) }
 func (l *losses) OnProgress(engine.ProgressEvent) {}
+func (l *losses) OnPreview(e engine.PreviewEvent) { l.previews = append(l.previews, e) }
 
 func openSession(t *testing.T, faults Faults) (engine.Session, *losses) {
 	t.Helper()
@@ -99,4 +103,29 @@ func TestCancelStopsAtTheEndOfAStep(t *testing.T) {
 	result, err := s.Train(ctx, steps(0, 5))
 	require.NoError(t, err)
 	assert.Equal(t, engine.Result{Steps: 2, Cancelled: true}, result)
+}
+
+func TestPreviewsComeAtTheFirstStepThenAtTheIntervalAndAtTheLast(t *testing.T) {
+	tests := []struct {
+		steps, every int
+		want         []int
+	}{
+		{20, 4, []int{1, 5, 9, 13, 17, 20}},
+		{5, 1, []int{1, 2, 3, 4, 5}},
+		{3, 10, []int{1, 3}},
+		{1, 4, []int{1}},
+	}
+	for _, test := range tests {
+		s, sink := openSession(t, Faults{})
+		dir := t.TempDir()
+		require.NoError(t, s.Sample(context.Background(), []engine.SampleRequest{{Width: 64, Height: 64, Steps: test.steps,
+			Out: filepath.Join(dir, "out.png"), Preview: &engine.Preview{Every: test.every, Out: filepath.Join(dir, "step{step}.png")}}}))
+		var steps []int
+		for _, event := range sink.previews {
+			steps = append(steps, event.Step)
+			assert.Equal(t, test.steps, event.Steps)
+			assert.FileExists(t, event.Path)
+		}
+		assert.Equal(t, test.want, steps)
+	}
 }

@@ -12,6 +12,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/stepd/stepd/sessions/engine"
 )
@@ -70,8 +72,8 @@ func (s *session) Sample(ctx context.Context, requests []engine.SampleRequest) e
 		if request.Width <= 0 || request.Height <= 0 || request.Width*request.Height > 1<<26 {
 			return engine.Errorf(engine.Invalid, "sample of %d×%d pixels", request.Width, request.Height)
 		}
-		out := request.Out
-		request.Out = ""
+		out, preview := request.Out, request.Preview
+		request.Out, request.Preview = "", nil
 		data, err := json.Marshal(struct {
 			State   state
 			Request engine.SampleRequest
@@ -79,10 +81,35 @@ func (s *session) Sample(ctx context.Context, requests []engine.SampleRequest) e
 		if err != nil {
 			return err
 		}
+		if err := s.preview(i, request, preview, hashed(data)); err != nil {
+			return err
+		}
 		if err := writePNG(out, request.Width, request.Height, hashed(data)); err != nil {
 			return err
 		}
 		s.sink.OnProgress(engine.ProgressEvent{Stage: "sample", Done: int64(i + 1), Total: int64(len(requests))})
+	}
+	return nil
+}
+
+// preview writes the previews of one request: the final colour, darker the earlier the step.
+func (s *session) preview(index int, request engine.SampleRequest, preview *engine.Preview, final []float64) error {
+	if preview == nil {
+		return nil
+	}
+	if s.faults.PreviewCode != 0 {
+		return engine.Errorf(s.faults.PreviewCode, "preview: ordered to fail")
+	}
+	for step := 1; step <= request.Steps; step++ {
+		if !preview.At(step, request.Steps) {
+			continue
+		}
+		done := float64(step) / float64(request.Steps)
+		path := strings.ReplaceAll(preview.Out, engine.PreviewPlaceholder, strconv.Itoa(step))
+		if err := writePNG(path, request.Width/8, request.Height/8, []float64{final[0] * done, final[1] * done, final[2] * done}); err != nil {
+			return err
+		}
+		s.sink.OnPreview(engine.PreviewEvent{Request: index, Step: step, Steps: request.Steps, Timestep: 1000 * (1 - done), Path: path})
 	}
 	return nil
 }

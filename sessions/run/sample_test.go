@@ -1,0 +1,70 @@
+package run
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/stepd/stepd/internal/fixture"
+	"github.com/stepd/stepd/sessions/engine"
+	"github.com/stepd/stepd/sessions/engine/fake"
+	"github.com/stepd/stepd/sessions/job"
+)
+
+// simpleTuner is a job in the style of SimpleTuner with two prompts, one of them in two sizes.
+func simpleTuner(t *testing.T, dir string) *job.Job {
+	j := fixture.Job(t, dir)
+	j.Save.Style = job.StyleSimpleTuner
+	prompt := job.Prompt{Text: "a cat", Name: "cat", Width: 64, Height: 64, Steps: 6, Guidance: 3, Seed: 7}
+	wide, dog := prompt, prompt
+	wide.Width = 128
+	dog.Text, dog.Name = "a dog", "dog"
+	j.Sampling = job.Sampling{Prompts: []job.Prompt{prompt, wide, dog}}
+	return j
+}
+
+func TestPicturesAreNamedAsSimpleTunerDoes(t *testing.T) {
+	j := simpleTuner(t, t.TempDir())
+	j.Sampling.Every = 10
+	r, _, err := whole(t, j)
+	require.NoError(t, err)
+	var names []string
+	for _, sample := range r.samples {
+		assert.Equal(t, filepath.Join(j.RunDir(), "validation_images"), filepath.Dir(sample.Path))
+		assert.FileExists(t, sample.Path)
+		names = append(names, filepath.Base(sample.Path))
+	}
+	assert.Equal(t, []string{"step_10_cat_0_64x64.png", "step_10_cat_1_128x64.png", "step_10_dog_0_64x64.png"}, names)
+}
+
+func TestPreviewsAreFilesAndReports(t *testing.T) {
+	j := simpleTuner(t, t.TempDir())
+	j.Sampling.Every, j.Sampling.Preview = 10, 4
+	r, _, err := whole(t, j)
+	require.NoError(t, err)
+	require.Len(t, r.previews, 9)
+	for i, preview := range r.previews {
+		assert.Equal(t, int64(10), preview.Step)
+		assert.Equal(t, i/3, preview.Index)
+		assert.Equal(t, []int{1, 5, 6}[i%3], preview.SamplingStep)
+		assert.Equal(t, 6, preview.SamplingSteps)
+		assert.Equal(t, j.Sampling.Prompts[i/3], preview.Prompt)
+		assert.FileExists(t, preview.Path)
+	}
+	assert.Equal(t, filepath.Join(j.RunDir(), "validation_images", "previews", "step_10_cat_0_64x64_5.png"), r.previews[1].Path)
+}
+
+func TestPreviewsThatFailAreSwitchedOff(t *testing.T) {
+	j := fixture.Faults(simpleTuner(t, t.TempDir()), fake.Faults{PreviewCode: engine.Unsupported})
+	j.Sampling.Every, j.Sampling.Preview = 5, 4
+	r, outcome, err := whole(t, j)
+	require.NoError(t, err)
+	assert.Equal(t, Completed, outcome)
+	assert.NoError(t, r.sampleErr)
+	assert.Empty(t, r.previews)
+	assert.Len(t, r.samples, 9)
+	require.Len(t, r.warnings, 1)
+	assert.Contains(t, r.warnings[0], "no previews")
+}
