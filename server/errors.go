@@ -20,6 +20,11 @@ type Problem struct {
 	Context map[string]any `json:"ctx,omitempty"`
 }
 
+// detail is the body of every error that is not a list of problems.
+type detail struct {
+	Detail string `json:"detail"`
+}
+
 // Problems is every reason why a request was refused.
 type Problems []Problem
 

@@ -12,9 +12,26 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// guard refuses, for every method and path, what a web page in the operator's browser could send (a foreign Host or
-// Origin), and requests without the token where one is set. Only the health check needs no token.
+// guard stands before every handler and knows no exceptions but the open routes of the table, by exact method and path:
+// what matches no route, or one without a rule, is treated as closed.
 func (s *Server) guard(c *fiber.Ctx) error {
+	if err := s.checkOrigin(c); err != nil {
+		return err
+	}
+	if encoding := c.Get(fiber.HeaderContentEncoding); encoding != "" && encoding != "identity" {
+		// A compressed body can be a thousand times its size.
+		return failure(http.StatusUnsupportedMediaType, "Content-Encoding: %q bodies are not read; send the body as it is", encoding)
+	}
+	if !s.open[endpoint{c.Method(), c.Path()}] && !s.authorized(c.Get(fiber.HeaderAuthorization)) {
+		c.Set(fiber.HeaderWWWAuthenticate, "Bearer")
+		return failure(http.StatusUnauthorized, "a valid token is needed: send the header Authorization: Bearer TOKEN; the token is in the file token of the data folder")
+	}
+	return c.Next()
+}
+
+// checkOrigin refuses what a web page in the operator's browser could send: requests under another host name (its DNS may
+// lead here) and requests of pages of other hosts.
+func (s *Server) checkOrigin(c *fiber.Ctx) error {
 	host := string(c.Context().Host()) // not c.Hostname(), which believes X-Forwarded-Host
 	if !s.allowedHost(host) {
 		return failure(http.StatusForbidden, "the host name %q is not served here; start the server with --host for it", host)
@@ -25,16 +42,21 @@ func (s *Server) guard(c *fiber.Ctx) error {
 			return failure(http.StatusForbidden, "requests from the web page %q are not allowed", origin)
 		}
 	}
-	if s.options.Token == "" || c.Path() == "/health" {
-		return c.Next()
+	reading := c.Method() == http.MethodGet || c.Method() == http.MethodHead
+	if c.Get("Sec-Fetch-Site") == "cross-site" && !reading {
+		return failure(http.StatusForbidden, "requests from web pages of other hosts are not allowed")
 	}
-	token, found := strings.CutPrefix(c.Get(fiber.HeaderAuthorization), "Bearer ")
+	return nil
+}
+
+// authorized compares digests, so that the time taken tells nothing of the token.
+func (s *Server) authorized(header string) bool {
+	if s.options.Token == "" {
+		return true
+	}
+	token, found := strings.CutPrefix(header, "Bearer ")
 	given, wanted := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(s.options.Token))
-	if !found || subtle.ConstantTimeCompare(given[:], wanted[:]) != 1 {
-		c.Set(fiber.HeaderWWWAuthenticate, "Bearer")
-		return failure(http.StatusUnauthorized, "a valid token is needed: send the header Authorization: Bearer TOKEN; the token is in the file token of the data folder")
-	}
-	return c.Next()
+	return subtle.ConstantTimeCompare(given[:], wanted[:]) == 1 && found
 }
 
 // allowedHost accepts addresses of this machine's loopback, "localhost", and the configured names, with any port.
@@ -46,5 +68,5 @@ func (s *Server) allowedHost(host string) bool {
 	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
 		return true
 	}
-	return host == "localhost" || slices.Contains(s.options.Hosts, host)
+	return host == "localhost" || slices.ContainsFunc(s.options.Hosts, func(name string) bool { return strings.EqualFold(name, host) })
 }

@@ -6,26 +6,48 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// Route is one line of the table of routes.
+// Route is one line of the table of routes. The table decides what is served, who may ask, and what /openapi.json says.
 type Route struct {
-	Method  string
+	Method string
+	// Path is a fiber pattern: ":name" stands for one segment.
 	Path    string
+	Tag     string // group in the documentation
+	Access  Access
 	Summary string
 	Handle  func(*Server, *fiber.Ctx) error
+	Spec    Spec
 }
+
+// Access is the rule of who may use a route. The zero value is no rule: such a route is refused to everyone.
+type Access int
+
+// The rules of access.
+const (
+	_     Access = iota
+	Open         // without a token
+	Token        // with the token, where the server has one
+)
+
+// Tags of the documentation.
+const (
+	tagServer         = "server"
+	tagSessions       = "sessions"
+	tagTraining       = "training"
+	tagConfigurations = "configurations"
+)
 
 // routes is everything that the server answers. A new resource is one file with handlers and its lines here.
 var routes = []Route{
-	{http.MethodGet, "/health", "answers as soon as requests are served", (*Server).health},
+	{http.MethodGet, "/health", tagServer, Open, "answers as soon as requests are served", (*Server).health, healthSpec},
 
-	{http.MethodPost, "/sessions", "create a training session", (*Server).createSession},
-	{http.MethodGet, "/sessions", "all sessions, keyed by id", (*Server).listSessions},
-	{http.MethodGet, "/sessions/:id", "one session", (*Server).getSession},
-	{http.MethodPost, "/sessions/:id/steps", "grant steps and wait until they are trained", (*Server).grantSteps},
-	{http.MethodPost, "/sessions/:id/abort", "stop at the next step, with a checkpoint", (*Server).abortSession},
-	{http.MethodDelete, "/sessions/:id", "abort and forget a session; files stay", (*Server).deleteSession},
-	{http.MethodGet, "/sessions/:id/logs", "recent log lines", (*Server).getLogs},
-	{http.MethodGet, "/sessions/:id/logs/stream", "log lines as they come: plain text, or SSE when the client accepts it", (*Server).streamLogs},
-	{http.MethodGet, "/sessions/:id/events", "numbered events; as SSE when the client accepts it", (*Server).getEvents},
-	{http.MethodPost, "/sessions/:id/epochs", "gone", (*Server).grantEpochs},
+	{http.MethodPost, "/sessions", tagSessions, Token, "create a training session", (*Server).createSession, createSessionSpec},
+	{http.MethodGet, "/sessions", tagSessions, Token, "all sessions, keyed by id", (*Server).listSessions, listSessionsSpec},
+	{http.MethodGet, "/sessions/:id", tagSessions, Token, "one session", (*Server).getSession, getSessionSpec},
+	{http.MethodPost, "/sessions/:id/steps", tagSessions, Token, "grant steps and wait until they are trained", (*Server).grantSteps, grantStepsSpec},
+	{http.MethodPost, "/sessions/:id/abort", tagSessions, Token, "stop at the next step, with a checkpoint", (*Server).abortSession, abortSessionSpec},
+	{http.MethodDelete, "/sessions/:id", tagSessions, Token, "abort and forget a session; files stay", (*Server).deleteSession, deleteSessionSpec},
+	{http.MethodGet, "/sessions/:id/logs", tagSessions, Token, "recent log lines", (*Server).getLogs, getLogsSpec},
+	{http.MethodGet, "/sessions/:id/logs/stream", tagSessions, Token, "log lines as they come: plain text, or SSE when the client accepts it", (*Server).streamLogs, streamLogsSpec},
+	{http.MethodGet, "/sessions/:id/events", tagSessions, Token, "numbered events; as SSE when the client accepts it", (*Server).getEvents, getEventsSpec},
+	{http.MethodPost, "/sessions/:id/epochs", tagSessions, Token, "gone", (*Server).grantEpochs, grantEpochsSpec},
 }

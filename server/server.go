@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -38,15 +39,19 @@ type Options struct {
 type Server struct {
 	options Options
 	app     *fiber.App
-	closing chan struct{} // closed by Shutdown; streams end
+	open    map[endpoint]bool // what is answered without a token
+	closing chan struct{}     // closed by Shutdown; streams end
 }
+
+// endpoint is an exact method and path.
+type endpoint struct{ method, path string }
 
 // New builds a server; nothing is bound yet.
 func New(options Options) *Server {
 	if options.Logger == nil {
 		options.Logger = zap.NewNop()
 	}
-	s := &Server{options: options, closing: make(chan struct{})}
+	s := &Server{options: options, open: map[endpoint]bool{}, closing: make(chan struct{})}
 	s.app = fiber.New(fiber.Config{
 		AppName:               "stepd",
 		BodyLimit:             bodyLimit,
@@ -58,9 +63,26 @@ func New(options Options) *Server {
 	})
 	s.app.Use(s.recoverPanics, s.guard)
 	for _, route := range routes {
-		s.app.Add(route.Method, route.Path, func(c *fiber.Ctx) error { return route.Handle(s, c) })
+		s.add(route)
 	}
 	return s
+}
+
+// add registers a route; a route without a rule of access is refused to everyone. Open pages answer HEAD as well.
+func (s *Server) add(route Route) {
+	methods := []string{route.Method}
+	if route.Access == Open && route.Method == http.MethodGet {
+		methods = append(methods, http.MethodHead)
+	}
+	for _, method := range methods {
+		s.open[endpoint{method, route.Path}] = route.Access == Open
+		s.app.Add(method, route.Path, func(c *fiber.Ctx) error {
+			if route.Access != Open && route.Access != Token {
+				return failure(http.StatusForbidden, "%s %s has no rule of access", route.Method, route.Path)
+			}
+			return route.Handle(s, c)
+		})
+	}
 }
 
 // Listen binds every address before it serves any, so that a port in use is reported before work starts.

@@ -72,6 +72,28 @@ func statusOf(s sessions.Snapshot) status {
 	return out
 }
 
+var createSessionSpec = Spec{
+	Query: []Field{{Name: "wait", Kind: job.Bool, Default: true, Doc: "answer at the first pause; false: at once"}},
+	Body: Body{Media: []string{mediaJSON}, Open: true,
+		Fields: []Field{
+			{Name: "sessionId", Kind: job.Text, Doc: "id of the session, also spelled session_id; default: 32 random hex digits"},
+			{Name: "maxSteps", Kind: job.Int, Max: largestInteger, Doc: "steps after which the session is complete, also spelled max_steps"},
+			{Name: "config", Kind: job.Object, Required: true, Doc: "an AI-Toolkit job"},
+		},
+		Example: map[string]any{"sessionId": "my-session", "maxSteps": 200, "config": map[string]any{"job": "extension", "config": map[string]any{
+			"name": "my-run", "process": []any{map[string]any{
+				"type": "sd_trainer", "training_folder": "output", "model": map[string]any{"name_or_path": "models/pixart"},
+				"datasets": []any{map[string]any{"folder_path": "pictures", "resolution": 512}},
+				"train":    map[string]any{"steps": 200, "batch_size": 1, "lr": 1e-4},
+			}},
+		}}},
+	},
+	Answers: []Answer{
+		{Status: http.StatusCreated, Doc: "the session, paused with no steps granted", Example: status{}},
+		{Status: http.StatusBadRequest, Doc: "the job cannot be run; detail names every option that is wrong", Example: detail{}},
+	},
+}
+
 // createSession answers when the session first pauses; with ?wait=false, at once.
 func (s *Server) createSession(c *fiber.Ctx) error {
 	request, config, err := s.readCreate(c.Body())
@@ -159,6 +181,15 @@ func (s *Server) session(c *fiber.Ctx, notFound string) (*sessions.Session, erro
 }
 
 const sessionNotFound = "session not found"
+
+var (
+	listSessionsSpec  = answers(Answer{Status: http.StatusOK, Doc: "every session", Example: map[string]status(nil)})
+	getSessionSpec    = answers(Answer{Status: http.StatusOK, Doc: "its state", Example: status{}})
+	abortSessionSpec  = answers(Answer{Status: http.StatusAccepted, Doc: "its state; aborting, then aborted", Example: status{}})
+	deleteSessionSpec = answers(Answer{Status: http.StatusNoContent, Doc: "forgotten"})
+	grantEpochsSpec   = answers(Answer{Status: http.StatusGone, Doc: "sessions are granted steps", Example: detail{}})
+	healthSpec        = answers(Answer{Status: http.StatusOK, Doc: "the server serves", Example: map[string]any{"status": "ok"}})
+)
 
 func (s *Server) listSessions(c *fiber.Ctx) error {
 	all := map[string]status{}

@@ -9,6 +9,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/stepd/stepd/sessions"
+	"github.com/stepd/stepd/sessions/job"
 )
 
 // grantResult is the "result" of a grant.
@@ -17,6 +18,27 @@ type grantResult struct {
 	Consumed        bool  `json:"consumed"`
 	TimedOut        bool  `json:"timed_out"`
 	AlreadyFinished bool  `json:"already_finished"`
+}
+
+var grantStepsSpec = Spec{
+	Headers: []Field{{Name: "Idempotency-Key", Kind: job.Text, Doc: "a repeated request with this key adds nothing"}},
+	Body: Body{Media: []string{mediaJSON}, Open: true,
+		Fields: []Field{
+			{Name: "steps", Kind: job.Int, Required: true, Min: 1, Max: largestInteger, Doc: "optimizer steps to add to the budget"},
+			{Name: "timeout", Kind: job.Float, Max: 1e9, Doc: "seconds to wait for the answer; default: until the steps are trained"},
+		},
+		Example: map[string]any{"steps": 100, "timeout": 30},
+	},
+	Answers: []Answer{
+		{Status: http.StatusOK, Doc: "what was granted, and the state of the session", Example: grantAnswer{}},
+		{Status: http.StatusBadRequest, Doc: "the budget cannot grow by this", Example: detail{}},
+	},
+}
+
+// grantAnswer is the answer to a grant.
+type grantAnswer struct {
+	Result grantResult `json:"result"`
+	Status status      `json:"status"`
 }
 
 // grantSteps adds steps to the budget and answers when they are trained and in a checkpoint, when the session stops, or
@@ -57,7 +79,7 @@ func (s *Server) grantSteps(c *fiber.Ctx) error {
 }
 
 func answerGrant(c *fiber.Ctx, result grantResult, snapshot sessions.Snapshot) error {
-	return c.JSON(fiber.Map{"result": result, "status": statusOf(snapshot)})
+	return c.JSON(grantAnswer{Result: result, Status: statusOf(snapshot)})
 }
 
 func readGrant(raw []byte) (int64, *time.Duration, error) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/stepd/stepd/sessions"
+	"github.com/stepd/stepd/sessions/job"
 )
 
 // heartbeat is the longest silence on an event stream, and the time after which a client that left is noticed.
@@ -20,6 +22,11 @@ const heartbeat = 10 * time.Second
 
 // eventsPage is the most events of one answer that is not a stream.
 const eventsPage = 1000
+
+var getLogsSpec = Spec{
+	Query:   []Field{{Name: "limit", Kind: job.Int, Max: largestInteger, Doc: "newest lines to answer; default: all that are kept"}},
+	Answers: []Answer{{Status: http.StatusOK, Doc: "the lines", Example: map[string]any{"session_id": "my-session", "logs": []string{"step 1: loss 0.5"}}}},
+}
 
 func (s *Server) getLogs(c *fiber.Ctx) error {
 	session, err := s.session(c, sessionNotFound)
@@ -47,7 +54,7 @@ func queryInt(c *fiber.Ctx, name string, fallback int64) (int64, error) {
 	switch {
 	case err != nil:
 		problem.Type, problem.Message = "int_parsing", "Input should be a valid integer, unable to parse string as an integer"
-	case n < 0 || n > 1<<53:
+	case n < 0 || n > largestInteger:
 		problem.Type, problem.Message = "greater_than_equal", "Input should be greater than or equal to 0"
 		problem.Context = map[string]any{"ge": 0}
 	default:
@@ -93,6 +100,11 @@ func stream[T any](s *Server, c *fiber.Ctx, kind string, next func(context.Conte
 	return nil
 }
 
+var streamLogsSpec = answers(
+	Answer{Status: http.StatusOK, Media: mediaText, Doc: "one line of text a log line"},
+	Answer{Status: http.StatusOK, Media: mediaEvents, Doc: "messages of type log"},
+)
+
 func (s *Server) streamLogs(c *fiber.Ctx) error {
 	session, err := s.session(c, sessionNotFound)
 	if err != nil {
@@ -113,6 +125,18 @@ func (s *Server) streamLogs(c *fiber.Ctx) error {
 			_, _ = w.WriteString(line + "\n")
 		}
 	}, "")
+}
+
+var getEventsSpec = Spec{
+	Query: []Field{
+		{Name: "since", Kind: job.Int, Max: largestInteger, Default: 0, Doc: "answer the events after this index"},
+		{Name: "limit", Kind: job.Int, Max: largestInteger, Default: eventsPage, Doc: "most events of one answer that is not a stream"},
+	},
+	Headers: []Field{{Name: "Last-Event-ID", Kind: job.Text, Doc: "index of the last event of a stream that broke"}},
+	Answers: []Answer{
+		{Status: http.StatusOK, Doc: "the events", Example: map[string]any{"session_id": "my-session", "events": []sessions.Event{}}},
+		{Status: http.StatusOK, Media: mediaEvents, Doc: "one message an event, named as its kind, with its index as id"},
+	},
 }
 
 // getEvents answers the events after ?since, or streams them from there on; Last-Event-ID continues a broken stream.

@@ -1,0 +1,58 @@
+package server
+
+import "github.com/stepd/stepd/sessions/job"
+
+// Spec says what a route takes and answers. It stands next to the route's handler; what all routes share (refused hosts and
+// tokens, unknown ids, malformed fields) is added when the OpenAPI document is made.
+type Spec struct {
+	Query   []Field
+	Headers []Field
+	Body    Body
+	Answers []Answer
+}
+
+// Field is one named value of a request.
+type Field struct {
+	Name     string
+	Kind     job.Kind
+	Doc      string
+	Required bool
+	Default  any
+	Min, Max float64 // of numbers; Min == Max: unbounded
+	Choices  []string
+}
+
+// Body is the body of a request; the zero value is none.
+type Body struct {
+	// Media are the content types that are read: mediaJSON, or mediaForm and mediaMultipart.
+	Media  []string
+	Fields []Field
+	// Open bodies may have other fields too.
+	Open bool
+	// Example is a body that would be accepted; tests check it against the fields.
+	Example map[string]any
+}
+
+// Answer is one answer of a route. Its schema is that of the example's Go type; a map stands for an object of exactly its keys.
+type Answer struct {
+	Status  int
+	Media   string // empty: JSON
+	Doc     string
+	Example any // nil: no body, or one without a schema
+}
+
+// Content types.
+const (
+	mediaJSON      = "application/json"
+	mediaForm      = "application/x-www-form-urlencoded"
+	mediaMultipart = "multipart/form-data"
+	mediaHTML      = "text/html"
+	mediaText      = "text/plain"
+	mediaEvents    = "text/event-stream"
+)
+
+// largestInteger bounds whole numbers in requests: every JSON parser keeps integers up to here exact.
+const largestInteger = 1 << 53
+
+// answers is the Spec of a route that takes nothing.
+func answers(all ...Answer) Spec { return Spec{Answers: all} }
