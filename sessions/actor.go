@@ -33,6 +33,7 @@ type actor struct {
 	stopping  bool               // the manager closes
 	deleting  bool
 	outcome   run.Outcome
+	fruitless int // workers in a row that ended without a new checkpoint
 	lastStage time.Time
 }
 
@@ -71,7 +72,9 @@ func (a *actor) loop() {
 			a.escalate()
 		}
 		a.commit()
+		a.leaveQueue()
 	}
+	a.leaveQueue()
 	a.session.leave()
 	a.session.log.close(a.deleting)
 	if a.deleting {
@@ -126,7 +129,7 @@ func (a *actor) setState(to State, reason string) {
 	}
 	from := a.state.State
 	a.state.State = to
-	a.state.Stage = StageEvent{}
+	a.state.Stage, a.state.QueuePosition = StageEvent{}, 0
 	a.emit(KindState, StateEvent{From: from, To: to, Reason: reason, Completed: a.state.Completed, Allowed: a.state.Allowed})
 }
 
@@ -219,32 +222,45 @@ func (a *actor) settleGrants(step int64, outcome string) {
 	}
 }
 
-// rebase moves the session to the step that training really continues from; what is granted beyond stays granted.
+// rebase moves the session to the step that training really continues from; what is granted beyond stays granted, up to
+// the cap. The budget of a session of a queue counts from step 0 and stays where it is.
 func (a *actor) rebase(step int64) {
 	shift := step - a.state.Completed
 	a.state.Completed = step
-	a.state.Allowed += shift
-	if a.state.MaxSteps != nil {
-		a.state.Allowed = max(min(a.state.Allowed, *a.state.MaxSteps), step)
-	}
 	a.change.dirty = true
+	if a.session.queue != "" {
+		a.state.Allowed = max(a.state.Allowed, step)
+		return
+	}
+	a.state.Allowed = a.capped(a.state.Allowed+shift, step)
 	if shift == 0 {
 		return
 	}
 	for _, g := range a.grants {
 		if g.Outcome == store.Pending {
-			g.Target += shift
+			g.Target = a.capped(g.Target+shift, step)
 			a.setGrant(g)
 		}
 	}
 }
 
-// dropBudget takes back what was granted but cannot be trained any more.
-func (a *actor) dropBudget() {
-	a.settleGrants(1<<62, store.Stopped)
+// capped is a step within the cap, but not below least.
+func (a *actor) capped(step, least int64) int64 {
+	if a.state.MaxSteps != nil {
+		step = min(step, *a.state.MaxSteps)
+	}
+	return max(step, least)
+}
+
+// fallBack goes back to the last checkpoint. What was granted beyond is taken back, except in a queue, where the session
+// goes on by itself.
+func (a *actor) fallBack() {
 	a.state.Completed = a.state.LastCheckpointStep()
-	a.state.Allowed = a.state.Completed
 	a.change.dirty = true
+	if a.session.queue == "" {
+		a.settleGrants(1<<62, store.Stopped)
+		a.state.Allowed = a.state.Completed
+	}
 }
 
 // recordCheckpoint makes a checkpoint known in the next commit.

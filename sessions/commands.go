@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/stepd/stepd/sessions/job"
 	"github.com/stepd/stepd/sessions/store"
 	"github.com/stepd/stepd/sessions/worker"
 )
@@ -118,17 +119,28 @@ func (a *actor) startWorker() {
 	a.starting = true
 	a.state.Attempt++
 	a.change.dirty = true
-	m := a.session.manager
+	m, task := a.session.manager, a.task()
 	a.afterCommit(func(err error) {
 		if err != nil {
 			a.starting = false
 			return
 		}
 		go func() {
-			w, err := worker.Start(m.options.Launcher, worker.Task{Job: a.session.job, CacheDir: m.cacheDir()}, a.session.log.add)
+			w, err := worker.Start(m.options.Launcher, task, a.session.log.add)
 			a.post(func() { a.started(w, err) })
 		}()
 	})
+}
+
+// task of the next worker. Where the job says to start counts for the first only: the others continue it.
+func (a *actor) task() worker.Task {
+	task := worker.Task{Job: a.session.job, CacheDir: a.session.manager.cacheDir()}
+	if a.state.Attempt > 1 && a.state.LastCheckpoint != nil {
+		continued := *a.session.job
+		continued.Resume = job.ResumeLatest
+		task.Job = &continued
+	}
+	return task
 }
 
 func (a *actor) started(w *worker.Worker, err error) {
@@ -171,7 +183,7 @@ func (a *actor) fail(code, message string) {
 
 // interrupt leaves the session to be continued by a grant.
 func (a *actor) interrupt(reason string) {
-	a.dropBudget()
+	a.fallBack()
 	a.state.Interruption = reason
 	a.setState(Interrupted, reason)
 	a.session.log.add("interrupted: " + reason)

@@ -51,20 +51,28 @@ type CreateRequest struct {
 	Grant int64
 	// Labels are kept for the dialect that created the session (its own configuration, display names).
 	Labels map[string]string
+	// Queue names a queue, whose sessions run one at a time in the order of their creation, each until it has ended;
+	// empty: none. Sessions of a queue need nobody to look after them: their budget counts from step 0, whatever they
+	// resume from, and after the end of the server or of a worker they go on by themselves from the last checkpoint.
+	Queue string
 }
+
+// claim is what a session that is being created will use.
+type claim struct{ runDir, queue string }
 
 // Manager owns all sessions of a data folder.
 type Manager struct {
 	options Options
 	store   *store.Store
 	memory  memoryPool
+	queues  queues
 	unlock  func()         // of the data folder
 	actors  sync.WaitGroup // of all sessions
 
 	mu       sync.Mutex
 	sessions []*Session        // live, in the order of creation
 	leaving  map[*Session]bool // deleted, with a worker that is still ending
-	reserved map[string]string // run folders by id, while they are created
+	reserved map[string]claim  // by id, while they are created
 	lastSeq  int64
 	closed   bool
 	changed  chan struct{} // closed, and replaced, by news
@@ -92,7 +100,7 @@ func (m *Manager) Create(ctx context.Context, request CreateRequest) (*Session, 
 	if copied.Output, err = filepath.Abs(copied.Output); err != nil {
 		return nil, fmt.Errorf("output folder: %w", err)
 	}
-	if err := m.reserve(request.ID, copied.RunDir()); err != nil {
+	if err := m.reserve(request, copied.RunDir()); err != nil {
 		return nil, err
 	}
 	defer m.unreserve(request.ID)
@@ -108,8 +116,9 @@ func validID(id string) bool {
 	return id != "" && len(id) <= 256 && utf8.ValidString(id) && !strings.ContainsFunc(id, unicode.IsControl)
 }
 
-// reserve claims id and run folder while the session is created.
-func (m *Manager) reserve(id, runDir string) error {
+// reserve claims id and run folder while the session is created. Sessions of one queue may share a run folder.
+func (m *Manager) reserve(request CreateRequest, runDir string) error {
+	id := request.ID
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
@@ -118,17 +127,17 @@ func (m *Manager) reserve(id, runDir string) error {
 	if _, busy := m.reserved[id]; busy || m.findLocked(id) != nil {
 		return fmt.Errorf("session %q: %w", id, ErrExists)
 	}
-	for other, dir := range m.reserved {
-		if dir == runDir {
+	for other, claim := range m.reserved {
+		if claim.runDir == runDir && (request.Queue == "" || claim.queue != request.Queue) {
 			return busyFolder(runDir, other)
 		}
 	}
 	for _, s := range m.sessions {
-		if s.job.RunDir() == runDir && !s.Snapshot().Finished() {
+		if s.job.RunDir() == runDir && !s.Snapshot().Finished() && (request.Queue == "" || s.queue != request.Queue) {
 			return busyFolder(runDir, s.id)
 		}
 	}
-	m.reserved[id] = runDir
+	m.reserved[id] = claim{runDir: runDir, queue: request.Queue}
 	return nil
 }
 
@@ -146,7 +155,7 @@ func (m *Manager) unreserve(id string) {
 func (m *Manager) create(ctx context.Context, request CreateRequest, j *job.Job) (*Session, error) {
 	now := m.now()
 	key := strings.ReplaceAll(uuid.NewString(), "-", "")
-	fixed := static{Job: j, Labels: request.Labels}
+	fixed := static{Job: j, Labels: request.Labels, Queue: request.Queue}
 	fixedJSON, err := json.Marshal(fixed)
 	if err != nil {
 		return nil, fmt.Errorf("write job as JSON: %w", err)
@@ -166,22 +175,37 @@ func (m *Manager) create(ctx context.Context, request CreateRequest, j *job.Job)
 	if request.Grant > 0 {
 		a.grant(GrantRequest{Steps: request.Grant})
 	}
-	a.startWorker()
-	record, err := json.Marshal(a.state)
-	if err != nil {
-		return nil, fmt.Errorf("write session as JSON: %w", err)
+	if position := m.queues.join(s); position > 0 {
+		a.wait(position)
+	} else {
+		a.startWorker()
 	}
-	a.change.update.Session = key
-	events, err := m.store.Create(ctx, store.Session{Key: key, ID: request.ID, Created: now, RunDir: j.RunDir(), Static: fixedJSON, Record: record}, a.change.update)
-	if err != nil {
+	if err := m.insert(ctx, s, fixedJSON); err != nil {
+		m.queues.leave(s)
 		s.log.close(true)
 		return nil, err
+	}
+	return s, nil
+}
+
+// insert writes the first rows of a session whose actor does not run yet.
+func (m *Manager) insert(ctx context.Context, s *Session, fixed []byte) error {
+	a := s.actor
+	record, err := json.Marshal(a.state)
+	if err != nil {
+		return fmt.Errorf("write session as JSON: %w", err)
+	}
+	a.change.update.Session = s.key
+	row := store.Session{Key: s.key, ID: s.id, Created: a.state.Created, RunDir: s.job.RunDir(), Static: fixed, Record: record}
+	events, err := m.store.Create(ctx, row, a.change.update)
+	if err != nil {
+		return err
 	}
 	m.committed(events)
 	// What is left of the change, starting the worker, follows when the actor runs.
 	a.change.update, a.change.dirty = store.Update{}, false
 	s.publish(a.state, append([]store.Grant(nil), a.grants...))
-	return s, nil
+	return nil
 }
 
 // add makes a session visible and lets it run.

@@ -165,6 +165,7 @@ func (a *actor) epochOf(step int64) int64 {
 
 func (a *actor) checkpoint(id int64, info *checkpoint.Info) {
 	c := describeCheckpoint(info)
+	a.fruitless = 0
 	a.state.LastCheckpoint = &c
 	a.recordCheckpoint(c)
 	a.emit(KindCheckpoint, c)
@@ -256,6 +257,7 @@ func (a *actor) workerEnded() {
 	outcome := a.outcome
 	a.worker, a.ready, a.endWork, a.release, a.killing, a.outcome = nil, nil, nil, nil, false, ""
 	a.state.PID = 0
+	a.fruitless++
 	a.change.dirty = true
 	if exit.Problem != "" {
 		a.session.log.add(exit.Problem)
@@ -277,6 +279,8 @@ func (a *actor) withoutWorker(reason string) {
 		a.setAborted()
 	case a.state.State.Terminal():
 		a.session.log.end()
+	case a.session.queue != "" && !a.stopping:
+		a.goOn(reason)
 	case a.state.State != Interrupted:
 		a.interrupt(reason)
 	}

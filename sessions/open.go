@@ -14,7 +14,8 @@ import (
 )
 
 // Open reads the data folder, brings sessions that were alive when the last server ended back as Interrupted, and
-// returns. Sessions whose old worker is still finishing its step appear as Initializing until it is done.
+// returns. Sessions whose old worker is still finishing its step appear as Initializing until it is done. Sessions of a
+// queue wait or go on as before.
 func Open(ctx context.Context, options Options) (*Manager, error) {
 	if options.Launcher == nil {
 		return nil, errors.New("open sessions: no launcher of workers")
@@ -38,7 +39,7 @@ func Open(ctx context.Context, options Options) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Manager{options: options, memory: memoryPool{limit: options.Memory}, unlock: unlock, reserved: map[string]string{},
+	m := &Manager{options: options, memory: memoryPool{limit: options.Memory}, unlock: unlock, reserved: map[string]claim{},
 		leaving: map[*Session]bool{}, changed: make(chan struct{})}
 	if m.store, err = store.Open(ctx, options.DataDir); err != nil {
 		unlock()
@@ -72,6 +73,7 @@ func (m *Manager) load(ctx context.Context) error {
 	if m.lastSeq, err = m.store.LastSeq(ctx); err != nil {
 		return err
 	}
+	var restored []*Session
 	for _, row := range rows {
 		if row.Deleted {
 			if err := m.store.Purge(ctx, row.Key); err != nil {
@@ -83,6 +85,11 @@ func (m *Manager) load(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("session %q: %w", row.ID, err)
 		}
+		restored = append(restored, s)
+	}
+	m.queues.restore(restored)
+	for _, s := range restored {
+		s.actor.recoverState()
 		if err := m.add(s); err != nil {
 			return err
 		}
@@ -101,24 +108,28 @@ func (m *Manager) restore(ctx context.Context, row store.Session) (*Session, err
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSession(m, row.Key, fixed, snapshot, grants)
-	if err != nil {
-		return nil, err
-	}
-	s.actor.recoverState()
-	return s, nil
+	return newSession(m, row.Key, fixed, snapshot, grants)
 }
 
 // recoverState deals with a session whose server is gone. It runs before the actor's goroutine.
 func (a *actor) recoverState() {
-	if a.state.State.Terminal() || a.state.State == Interrupted {
+	queued := a.session.queue != ""
+	switch {
+	case a.state.State.Terminal(), a.state.State == Interrupted && !queued:
+		return
+	case a.waiting():
+		a.moveUp()
 		return
 	}
-	a.dropBudget()
-	a.state.PID = 0
+	a.fallBack()
+	a.state.PID, a.state.Interruption = 0, ""
 	switch a.state.State {
-	case Paused, Running:
+	case Paused, Running, Interrupted:
 		a.setState(Initializing, "the server restarted")
+	}
+	if position := a.session.manager.queues.position(a.session); position > 0 {
+		a.wait(position)
+		return
 	}
 	a.setStage(StageEvent{Stage: "recovering"})
 	a.starting = true // what follows ends like the start of a worker
@@ -173,7 +184,7 @@ func (a *actor) recovered(found *checkpoint.Info, err error) {
 	switch {
 	case a.state.State == Aborting:
 		a.setAborted()
-	case a.state.Allowed > a.state.Completed && !a.stopping:
+	case (a.state.Allowed > a.state.Completed || a.session.queue != "") && !a.stopping:
 		a.startWorker()
 	default:
 		a.interrupt("the server ended while the session was alive")

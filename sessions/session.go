@@ -20,6 +20,7 @@ type Session struct {
 	id      string
 	job     *job.Job
 	labels  map[string]string
+	queue   string // "": none
 	log     *logBuffer
 	actor   *actor
 
@@ -223,11 +224,12 @@ func (s *Session) StreamLogs() *LogReader { return &LogReader{log: s.log} }
 type static struct {
 	Job    *job.Job          `json:"job"`
 	Labels map[string]string `json:"labels,omitempty"`
+	Queue  string            `json:"queue,omitempty"`
 }
 
 // newSession makes a session around a snapshot that is stored, or about to be.
 func newSession(m *Manager, key string, fixed static, snapshot Snapshot, grants []store.Grant) (*Session, error) {
-	s := &Session{manager: m, key: key, id: snapshot.ID, job: fixed.Job, labels: fixed.Labels}
+	s := &Session{manager: m, key: key, id: snapshot.ID, job: fixed.Job, labels: fixed.Labels, queue: fixed.Queue}
 	s.last = view{snapshot: snapshot, grants: grants, changed: make(chan struct{})}
 	var err error
 	if s.log, err = openLog(m.logPath(key)); err != nil {

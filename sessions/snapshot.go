@@ -13,6 +13,9 @@ type Snapshot struct {
 	State State  `json:"state"`
 	// Stage of long work while initializing or between steps ("queued", "load", "encode_images", …), with its progress.
 	Stage StageEvent `json:"stage"`
+	// QueuePosition is 1, 2, … for a session that waits for its turn in its queue (state Initializing, stage "queued");
+	// otherwise 0.
+	QueuePosition int `json:"queue_position,omitempty"`
 	// Completed optimizer steps, Allowed steps (both absolute: a resumed run starts at the resumed step).
 	Completed int64 `json:"completed"`
 	Allowed   int64 `json:"allowed"`

@@ -44,7 +44,7 @@ var transitions = map[State]map[State]string{
 		Interrupted:  "the worker or the server ended",
 	},
 	Interrupted: {
-		Initializing: "steps granted: a new worker resumes from the last checkpoint",
+		Initializing: "steps granted, or the turn of its queue is the session's: a new worker resumes from the last checkpoint",
 		Aborting:     "abort",
 	},
 	Aborting: {
