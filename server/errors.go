@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 
+	"github.com/dustin/go-humanize"
 	"github.com/gofiber/fiber/v2"
 	"go.uber.org/zap"
 )
@@ -23,6 +25,11 @@ type Problem struct {
 // detail is the body of every error that is not a list of problems.
 type detail struct {
 	Detail string `json:"detail"`
+}
+
+// refusal is the body of an error that lists problems.
+type refusal struct {
+	Detail Problems `json:"detail"`
 }
 
 // Problems is every reason why a request was refused.
@@ -51,25 +58,62 @@ func failure(status int, format string, args ...any) error {
 // Unforeseen errors are logged and answered without their text, which may hold paths.
 func writeError(log *zap.Logger) fiber.ErrorHandler {
 	return func(c *fiber.Ctx, err error) error {
+		secure(c) // the guard never saw what could not be parsed
 		var problems Problems
 		if errors.As(err, &problems) {
-			return c.Status(http.StatusUnprocessableEntity).JSON(fiber.Map{"detail": problems})
+			return c.Status(http.StatusUnprocessableEntity).JSON(refusal{problems})
 		}
 		var known *apiError
 		if errors.As(err, &known) {
-			return c.Status(known.status).JSON(fiber.Map{"detail": known.detail})
+			return c.Status(known.status).JSON(detail{known.detail})
 		}
 		var routing *fiber.Error
 		if errors.As(err, &routing) && routing.Code < http.StatusInternalServerError {
-			return c.Status(routing.Code).JSON(fiber.Map{"detail": http.StatusText(routing.Code)})
+			return writeRoutingError(c, routing.Code)
 		}
 		if isDiskFull(err) {
 			log.Error("the disk of the data folder is full", zap.Error(err))
-			return c.Status(http.StatusInsufficientStorage).JSON(fiber.Map{"detail": "the disk of the data folder is full; make space and send the request again"})
+			return c.Status(http.StatusInsufficientStorage).JSON(detail{"the disk of the data folder is full; make space and send the request again"})
 		}
 		log.Error("request failed", zap.String("method", c.Method()), zap.String("path", c.Path()), zap.Error(err))
-		return c.Status(http.StatusInternalServerError).JSON(fiber.Map{"detail": "Internal Server Error"})
+		return c.Status(http.StatusInternalServerError).JSON(detail{"Internal Server Error"})
 	}
+}
+
+// writeRoutingError answers what reached no handler.
+func writeRoutingError(c *fiber.Ctx, status int) error {
+	switch status {
+	case http.StatusNotFound:
+		if path := toggleSlash(c.Path()); isRoute(path) {
+			if query := string(c.Context().URI().QueryString()); query != "" {
+				path += "?" + query
+			}
+			return c.Redirect(path, http.StatusTemporaryRedirect)
+		}
+	case http.StatusRequestEntityTooLarge:
+		return c.Status(status).JSON(detail{fmt.Sprintf("body: larger than %s; send less", humanize.IBytes(bodyLimit))})
+	case http.StatusRequestHeaderFieldsTooLarge:
+		return c.Status(status).JSON(detail{fmt.Sprintf("headers: larger than %s; send less", humanize.IBytes(headerLimit))})
+	}
+	return c.Status(status).JSON(detail{http.StatusText(status)})
+}
+
+// toggleSlash adds a slash at the end of a path, or takes it away.
+func toggleSlash(path string) string {
+	if shorter, ok := strings.CutSuffix(path, "/"); ok {
+		return shorter
+	}
+	return path + "/"
+}
+
+// isRoute tells whether a path, under any method, is in the table.
+func isRoute(path string) bool {
+	segments := strings.Split(path, "/")
+	return slices.ContainsFunc(routes, func(r Route) bool {
+		return slices.EqualFunc(strings.Split(r.Path, "/"), segments, func(want, got string) bool {
+			return want == got || strings.HasPrefix(want, ":") && got != ""
+		})
+	})
 }
 
 // isDiskFull also knows the error of the database, which comes as text.

@@ -15,6 +15,7 @@ import (
 // guard stands before every handler and knows no exceptions but the open routes of the table, by exact method and path:
 // what matches no route, or one without a rule, is treated as closed.
 func (s *Server) guard(c *fiber.Ctx) error {
+	secure(c)
 	if err := s.checkOrigin(c); err != nil {
 		return err
 	}
@@ -27,6 +28,26 @@ func (s *Server) guard(c *fiber.Ctx) error {
 		return failure(http.StatusUnauthorized, "a valid token is needed: send the header Authorization: Bearer TOKEN; the token is in the file token of the data folder")
 	}
 	return c.Next()
+}
+
+// browserRules are headers of every answer: what browsers must not do with it. Pages that run scripts loosen the content
+// policy themselves.
+var browserRules = [][2]string{
+	{fiber.HeaderXContentTypeOptions, "nosniff"},
+	{fiber.HeaderXFrameOptions, "DENY"},
+	{fiber.HeaderXXSSProtection, "0"},
+	{fiber.HeaderReferrerPolicy, "strict-origin-when-cross-origin"},
+	{fiber.HeaderContentSecurityPolicy, "default-src 'none'; frame-ancestors 'none'"},
+	{fiber.HeaderPermissionsPolicy, "camera=(), geolocation=(), microphone=()"},
+	{"Cross-Origin-Resource-Policy", "same-origin"},
+	{fiber.HeaderVary, fiber.HeaderOrigin},
+	{fiber.HeaderCacheControl, "no-store"},
+}
+
+func secure(c *fiber.Ctx) {
+	for _, header := range browserRules {
+		c.Set(header[0], header[1])
+	}
 }
 
 // checkOrigin refuses what a web page in the operator's browser could send: requests under another host name (its DNS may

@@ -33,12 +33,13 @@ type Body struct {
 	Example map[string]any
 }
 
-// Answer is one answer of a route. Its schema is that of the example's Go type; a map stands for an object of exactly its keys.
+// Answer is one answer of a route.
 type Answer struct {
-	Status  int
-	Media   string // empty: JSON
-	Doc     string
-	Example any // nil: no body, or one without a schema
+	Status int
+	Media  string // of text; empty: JSON, or no body when there is no Example either
+	Doc    string
+	// Example is what JSON answers look like. Their schema is that of its Go type; a map of any stands for its keys.
+	Example any
 }
 
 // Content types.
@@ -48,6 +49,8 @@ const (
 	mediaMultipart = "multipart/form-data"
 	mediaHTML      = "text/html"
 	mediaText      = "text/plain"
+	mediaScript    = "text/javascript"
+	mediaStyles    = "text/css"
 	mediaEvents    = "text/event-stream"
 )
 

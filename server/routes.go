@@ -11,7 +11,7 @@ type Route struct {
 	Method string
 	// Path is a fiber pattern: ":name" stands for one segment.
 	Path    string
-	Tag     string // group in the documentation
+	Tag     string // group in the document; pages for people are not part of it
 	Access  Access
 	Summary string
 	Handle  func(*Server, *fiber.Ctx) error
@@ -30,6 +30,7 @@ const (
 
 // Tags of the documentation.
 const (
+	tagPages          = ""
 	tagServer         = "server"
 	tagSessions       = "sessions"
 	tagTraining       = "training"
@@ -39,6 +40,14 @@ const (
 // routes is everything that the server answers. A new resource is one file with handlers and its lines here.
 var routes = []Route{
 	{http.MethodGet, "/health", tagServer, Open, "answers as soon as requests are served", (*Server).health, healthSpec},
+	{http.MethodGet, "/openapi.json", tagServer, Open, "this API as an OpenAPI document", (*Server).getOpenAPI, openAPISpec},
+	{http.MethodGet, "/docs", tagPages, Open, "this API in Swagger UI", swaggerPage, Spec{}},
+	{http.MethodGet, "/docs/start.js", tagPages, Open, "starts Swagger UI", swaggerStart, Spec{}},
+	{http.MethodGet, "/docs/swagger-ui.css", tagPages, Open, "styles of Swagger UI", swaggerStyles, Spec{}},
+	{http.MethodGet, "/docs/swagger-ui-bundle.js", tagPages, Open, "Swagger UI", swaggerProgram, Spec{}},
+	{http.MethodGet, "/redoc", tagPages, Open, "this API in ReDoc", redocPage, Spec{}},
+	{http.MethodGet, "/redoc/start.js", tagPages, Open, "starts ReDoc", redocStart, Spec{}},
+	{http.MethodGet, "/redoc/redoc.standalone.js", tagPages, Open, "ReDoc", redocProgram, Spec{}},
 
 	{http.MethodPost, "/sessions", tagSessions, Token, "create a training session", (*Server).createSession, createSessionSpec},
 	{http.MethodGet, "/sessions", tagSessions, Token, "all sessions, keyed by id", (*Server).listSessions, listSessionsSpec},

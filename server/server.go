@@ -23,6 +23,9 @@ import (
 // bodyLimit bounds request bodies; real jobs are a few kilobytes.
 const bodyLimit = 1 << 20
 
+// headerLimit bounds the first line and the headers of a request; browsers send long cookies to localhost.
+const headerLimit = 16 << 10
+
 // Options configure a Server.
 type Options struct {
 	Manager *sessions.Manager
@@ -37,10 +40,11 @@ type Options struct {
 
 // Server serves the APIs on any number of addresses.
 type Server struct {
-	options Options
-	app     *fiber.App
-	open    map[endpoint]bool // what is answered without a token
-	closing chan struct{}     // closed by Shutdown; streams end
+	options  Options
+	app      *fiber.App
+	open     map[endpoint]bool // what is answered without a token
+	document []byte            // the OpenAPI document
+	closing  chan struct{}     // closed by Shutdown; streams end
 }
 
 // endpoint is an exact method and path.
@@ -60,7 +64,17 @@ func New(options Options) *Server {
 		ReadTimeout:           30 * time.Second,
 		IdleTimeout:           2 * time.Minute,
 		Immutable:             true,
+		// One spelling of a path is one route: the guard and the router must never see different things.
+		StrictRouting: true,
+		CaseSensitive: true,
+		// Bodies are parsed by handlers, after the guard.
+		DisablePreParseMultipartForm: true,
+		ReadBufferSize:               headerLimit,
 	})
+	var err error
+	if s.document, err = openAPI(routes); err != nil {
+		options.Logger.Error("the OpenAPI document is missing", zap.Error(err))
+	}
 	s.app.Use(s.recoverPanics, s.guard)
 	for _, route := range routes {
 		s.add(route)
