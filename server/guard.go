@@ -23,9 +23,9 @@ func (s *Server) guard(c *fiber.Ctx) error {
 		// A compressed body can be a thousand times its size.
 		return failure(http.StatusUnsupportedMediaType, "Content-Encoding: %q bodies are not read; send the body as it is", encoding)
 	}
-	if !s.open[endpoint{c.Method(), c.Path()}] && !s.authorized(c.Get(fiber.HeaderAuthorization)) {
+	if !s.open[endpoint{c.Method(), c.Path()}] && !s.authorized(c) {
 		c.Set(fiber.HeaderWWWAuthenticate, "Bearer")
-		return failure(http.StatusUnauthorized, "a valid token is needed: send the header Authorization: Bearer TOKEN; the token is in the file token of the data folder")
+		return failure(http.StatusUnauthorized, "a valid token is needed: send the header Authorization: Bearer TOKEN, or X-API-Key: TOKEN; the token is in the file token of the data folder")
 	}
 	return c.Next()
 }
@@ -53,9 +53,11 @@ func secure(c *fiber.Ctx) {
 // checkOrigin refuses what a web page in the operator's browser could send: requests under another host name (its DNS may
 // lead here) and requests of pages of other hosts.
 func (s *Server) checkOrigin(c *fiber.Ctx) error {
-	host := string(c.Context().Host()) // not c.Hostname(), which believes X-Forwarded-Host
-	if !s.allowedHost(host) {
-		return failure(http.StatusForbidden, "the host name %q is not served here; start the server with --host for it", host)
+	// The host of the header, and of the first line where it has one; not c.Hostname(), which believes X-Forwarded-Host.
+	for _, host := range []string{string(c.Request().Header.Host()), string(c.Context().Host())} {
+		if !s.allowedHost(host) {
+			return failure(http.StatusForbidden, "the host name %q is not served here; start the server with --host for it", host)
+		}
 	}
 	if origin := c.Get(fiber.HeaderOrigin); origin != "" {
 		parsed, err := url.Parse(origin)
@@ -70,14 +72,20 @@ func (s *Server) checkOrigin(c *fiber.Ctx) error {
 	return nil
 }
 
+// keyHeader is where SimpleTuner's clients send their key.
+const keyHeader = "X-API-Key"
+
 // authorized compares digests, so that the time taken tells nothing of the token.
-func (s *Server) authorized(header string) bool {
+func (s *Server) authorized(c *fiber.Ctx) bool {
 	if s.options.Token == "" {
 		return true
 	}
-	token, found := strings.CutPrefix(header, "Bearer ")
+	token, found := strings.CutPrefix(c.Get(fiber.HeaderAuthorization), "Bearer ")
+	if !found {
+		token = c.Get(keyHeader)
+	}
 	given, wanted := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(s.options.Token))
-	return subtle.ConstantTimeCompare(given[:], wanted[:]) == 1 && found
+	return subtle.ConstantTimeCompare(given[:], wanted[:]) == 1
 }
 
 // allowedHost accepts addresses of this machine's loopback, "localhost", and the configured names, with any port.

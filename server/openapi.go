@@ -55,8 +55,10 @@ func openAPI(routes []Route) ([]byte, error) {
 		"paths":   paths,
 		"components": object{
 			"schemas": named,
-			"securitySchemes": object{"token": object{
-				"type": "http", "scheme": "bearer", "description": "the token of the file token in the data folder"}},
+			"securitySchemes": object{
+				"token": object{"type": "http", "scheme": "bearer", "description": "the token of the file token in the data folder"},
+				"key":   object{"type": "apiKey", "in": "header", "name": keyHeader, "description": "the same token, as SimpleTuner's clients send it"},
+			},
 		},
 	})
 }
@@ -92,7 +94,7 @@ func operation(route Route, named schemas) object {
 		o["parameters"] = all
 	}
 	if route.Access == Token {
-		o["security"] = []object{{"token": []string{}}}
+		o["security"] = []object{{"token": []string{}}, {"key": []string{}}}
 	}
 	if body := route.Spec.Body; len(body.Media) > 0 {
 		content := object{}

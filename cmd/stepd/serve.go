@@ -2,16 +2,12 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -62,9 +58,11 @@ func serve(o serveOptions) error {
 	if err != nil {
 		return usageError("%w", err)
 	}
-	token, err := o.token()
-	if err != nil {
-		return err
+	token := ""
+	if !o.noAuth {
+		if token, err = readToken(o.data); err != nil {
+			return err
+		}
 	}
 	program, err := os.Executable()
 	if err != nil {
@@ -79,6 +77,9 @@ func serve(o serveOptions) error {
 	srv := server.New(server.Options{Manager: manager, Roots: o.roots, Token: token, Hosts: o.hosts, Logger: log})
 	for _, listener := range listeners {
 		log.Info("serving", zap.String("address", "http://"+listener.Addr().String()))
+		if address, ok := listener.Addr().(*net.TCPAddr); ok && !address.IP.IsLoopback() {
+			log.Warn("other machines reach this address, and the token crosses the network unencrypted; put a TLS proxy in front", zap.Stringer("address", address))
+		}
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(listeners) }()
@@ -112,38 +113,6 @@ func (o *serveOptions) complete() error {
 		}
 	}
 	return nil
-}
-
-// token returns the secret of the data folder, making it at the first start; empty with --no-auth.
-func (o *serveOptions) token() (string, error) {
-	if o.noAuth {
-		return "", nil
-	}
-	if err := os.MkdirAll(o.data, 0o700); err != nil {
-		return "", err
-	}
-	path := filepath.Join(o.data, "token")
-	content, err := os.ReadFile(path)
-	if err == nil && strings.TrimSpace(string(content)) != "" {
-		return strings.TrimSpace(string(content)), nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", err
-	}
-	secret := make([]byte, 32)
-	if _, err := rand.Read(secret); err != nil {
-		return "", err
-	}
-	token := hex.EncodeToString(secret)
-	// By way of another file, so that a full disk leaves no empty token.
-	if err := os.WriteFile(path+".new", []byte(token+"\n"), 0o600); err != nil {
-		return "", err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return "", err
-	}
-	fmt.Fprintf(os.Stderr, "requests need the header \"Authorization: Bearer %s\"; the token is in %s\n", token, path)
-	return token, nil
 }
 
 // newLogger writes lines for people to stderr.
