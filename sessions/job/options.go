@@ -33,7 +33,8 @@ type Option struct {
 	Choices []string
 	Doc     string
 
-	AIToolkit Spelling
+	AIToolkit   Spelling
+	SimpleTuner Spelling
 }
 
 // Options lists every setting that a dialect translates one to one. What needs more than a copy (lists of resolutions,
@@ -41,18 +42,27 @@ type Option struct {
 var Options = []Option{
 	{Path: "engine.seed", Kind: Int, Max: 1 << 53, Doc: "seed of every random number of the run", AIToolkit: Spelling{"training_seed", 42}},
 	{Path: "steps", Kind: Int, Unit: "steps", Min: 1, Max: 1 << 40, Doc: "length of the training; the learning-rate schedule is planned for it", AIToolkit: Spelling{"train.steps", 1000}},
-	{Path: "batch_size", Kind: Int, Min: 1, Max: 4096, Doc: "samples of one micro-batch", AIToolkit: Spelling{"train.batch_size", 1}},
-	{Path: "engine.accumulation", Kind: Int, Min: 1, Max: 1 << 20, Doc: "micro-batches of one step", AIToolkit: Spelling{"train.gradient_accumulation", 1}},
-	{Path: "engine.gradient_checkpointing", Kind: Bool, Doc: "recompute activations instead of keeping them", AIToolkit: Spelling{"train.gradient_checkpointing", nil}},
-	{Path: "engine.optimizer.lr", Kind: Float, Max: 1e6, Doc: "learning rate", AIToolkit: Spelling{"train.lr", 1e-6}},
+	{Path: "batch_size", Kind: Int, Min: 1, Max: 4096, Doc: "samples of one micro-batch", AIToolkit: Spelling{"train.batch_size", 1}, SimpleTuner: Spelling{"train_batch_size", 4}},
+	{Path: "engine.accumulation", Kind: Int, Min: 1, Max: 1 << 20, Doc: "micro-batches of one step", AIToolkit: Spelling{"train.gradient_accumulation", 1}, SimpleTuner: Spelling{"gradient_accumulation_steps", 1}},
+	{Path: "engine.gradient_checkpointing", Kind: Bool, Doc: "recompute activations instead of keeping them", AIToolkit: Spelling{"train.gradient_checkpointing", nil}, SimpleTuner: Spelling{"gradient_checkpointing", true}},
+	{Path: "engine.optimizer.lr", Kind: Float, Max: 1e6, Doc: "learning rate", AIToolkit: Spelling{"train.lr", 1e-6}, SimpleTuner: Spelling{"learning_rate", 4e-7}},
 	{Path: "engine.clip.norm", Kind: Float, Max: 1e30, Doc: "largest norm of all gradients together; 0 switches clipping off", AIToolkit: Spelling{"train.max_grad_norm", 1.0}},
 	{Path: "engine.noise.offset", Kind: Float, Min: -10, Max: 10, Doc: "adds this much of one normal number per channel to the noise", AIToolkit: Spelling{"train.noise_offset", 0.0}},
 	{Path: "engine.noise.stratified", Kind: Bool, Doc: "spread the timesteps of a batch evenly over their distribution", AIToolkit: Spelling{"train.timestep_stratified", false}},
-	{Path: "save.every", Kind: Int, Unit: "steps", Max: 1 << 40, Doc: "steps between checkpoints", AIToolkit: Spelling{"save.save_every", 1000}},
-	{Path: "save.keep", Kind: Int, Max: 1 << 20, Doc: "number of newest checkpoints kept; 0 keeps all", AIToolkit: Spelling{"save.max_step_saves_to_keep", 5}},
+	{Path: "save.every", Kind: Int, Unit: "steps", Max: 1 << 40, Doc: "steps between checkpoints", AIToolkit: Spelling{"save.save_every", 1000}, SimpleTuner: Spelling{"checkpoint_step_interval", 500}},
+	{Path: "save.keep", Kind: Int, Max: 1 << 20, Doc: "number of newest checkpoints kept; 0 keeps all", AIToolkit: Spelling{"save.max_step_saves_to_keep", 5}, SimpleTuner: Spelling{"checkpoints_total_limit", 5}},
 	{Path: "skip_bad_images", Kind: Bool, Doc: "train without the pictures that cannot be read, instead of refusing to start", AIToolkit: Spelling{"train.skip_bad_images", false}},
 	{Path: "log_every", Kind: Int, Unit: "steps", Max: 1 << 40, Doc: "steps between log lines", AIToolkit: Spelling{"logging.log_every", 1}},
-	{Path: "sampling.every", Kind: Int, Unit: "steps", Max: 1 << 40, Doc: "steps between validation pictures", AIToolkit: Spelling{"sample.sample_every", 100}},
+	{Path: "sampling.every", Kind: Int, Unit: "steps", Max: 1 << 40, Doc: "steps between validation pictures", AIToolkit: Spelling{"sample.sample_every", 100}, SimpleTuner: Spelling{"validation_step_interval", 100}},
+	{Path: "engine.schedule.warmup", Kind: Int, Unit: "steps", Max: 1 << 40, Doc: "steps over which the learning rate rises from zero", SimpleTuner: Spelling{"lr_warmup_steps", 0}},
+	{Path: "engine.schedule.power", Kind: Float, Max: 100, Doc: "exponent of the polynomial decay", SimpleTuner: Spelling{"lr_power", 0.8}},
+	{Path: "engine.schedule.lr_end", Kind: Float, Max: 1e6, Doc: "learning rate at the end of a cosine or polynomial decay", SimpleTuner: Spelling{"lr_end", 4e-7}},
+	{Path: "engine.loss.type", Kind: Text, Choices: []string{"l2", "huber", "smooth_l1"}, Doc: "how the error is measured", SimpleTuner: Spelling{"loss_type", "l2"}},
+	{Path: "engine.loss.huber_c", Kind: Float, Max: 1, Doc: "where huber and smooth_l1 turn from square to straight", SimpleTuner: Spelling{"huber_c", 0.1}},
+	{Path: "engine.loss.huber_schedule", Kind: Text, Choices: []string{"snr", "exponential", "constant"}, Doc: "how huber_c depends on the timestep", SimpleTuner: Spelling{"huber_schedule", "snr"}},
+	{Path: "engine.loss.snr_gamma", Kind: Float, Max: 1e6, Doc: "weights the loss by min(SNR, gamma)/SNR; 0 switches it off", SimpleTuner: Spelling{"snr_gamma", nil}},
+	{Path: "engine.loss.prediction", Kind: Text, Choices: []string{"epsilon", "v_prediction", "sample"}, Doc: "what the model predicts; left out: as the model folder says", SimpleTuner: Spelling{"prediction_type", nil}},
+	{Path: "engine.caption_dropout", Kind: Float, Max: 1, Doc: "chance that a sample is trained with the empty caption", SimpleTuner: Spelling{"caption_dropout_probability", 0.1}},
 
 	{Path: "datasets[].caption_extension", Kind: Text, Doc: "extension of caption files", AIToolkit: Spelling{"caption_ext", ".txt"}},
 	{Path: "datasets[].default_caption", Kind: Text, Doc: "caption of pictures without one", AIToolkit: Spelling{"default_caption", nil}},

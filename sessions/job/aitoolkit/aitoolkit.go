@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/job/internal/values"
 )
 
 // Roots are the folders that relative names in a job start from; empty: the working directory.
@@ -65,7 +66,7 @@ func (t *translation) invalid() error { return &job.Invalid{Problems: t.problems
 // process checks the frame of the document and returns its only process.
 func (t *translation) process(document map[string]any) map[string]any {
 	if kind, ok := document["job"].(string); !ok || (kind != "extension" && kind != "train") {
-		t.refuse("job", "is %v; a training job says \"extension\"", show(document["job"]))
+		t.refuse("job", "is %v; a training job says \"extension\"", values.Show(document["job"]))
 	}
 	config, ok := document["config"].(map[string]any)
 	if !ok {
@@ -73,7 +74,7 @@ func (t *translation) process(document map[string]any) map[string]any {
 		return nil
 	}
 	if t.name, ok = config["name"].(string); !ok || !job.ValidName(t.name) {
-		t.refuse("config.name", "%v cannot be the name of a folder; use 1 to 200 characters without / \\ or control characters, not starting with a dot", show(config["name"]))
+		t.refuse("config.name", "%v cannot be the name of a folder; use 1 to 200 characters without / \\ or control characters, not starting with a dot", values.Show(config["name"]))
 	}
 	t.meta, _ = document["meta"].(map[string]any)
 	list, ok := config["process"].([]any)
@@ -91,7 +92,7 @@ func (t *translation) process(document map[string]any) map[string]any {
 		return nil
 	}
 	if kind, _ := process["type"].(string); !slices.Contains([]string{"sd_trainer", "diffusion_trainer", "ui_trainer"}, kind) {
-		t.refuse(processField+".type", "%v is not a process that trains here; use sd_trainer", show(process["type"]))
+		t.refuse(processField+".type", "%v is not a process that trains here; use sd_trainer", values.Show(process["type"]))
 	}
 	return process
 }

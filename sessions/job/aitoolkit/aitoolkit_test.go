@@ -11,6 +11,7 @@ import (
 
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/job/internal/values"
 )
 
 // document is a complete small job; edits are given as dotted paths below the process.
@@ -23,7 +24,7 @@ func document(t *testing.T, edits map[string]any) map[string]any {
 		"train":    map[string]any{"steps": 400, "batch_size": 2, "dtype": "bf16", "lr": "1e-4", "optimizer": "adamw"},
 	}
 	for path, value := range edits {
-		put(process, path, value)
+		values.Put(process, path, value)
 	}
 	doc := map[string]any{"job": "extension", "config": map[string]any{"name": "run", "process": []any{process}}}
 	data, err := json.Marshal(doc) // as it arrives: numbers are float64 or json.Number

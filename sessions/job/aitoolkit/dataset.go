@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/job/internal/values"
 )
 
 // datasets translates the list of folders. A list of resolutions makes one dataset of each.
@@ -77,9 +78,9 @@ func (t *translation) resolutions(s *section) []float64 {
 	}
 	var resolutions []float64
 	for _, entry := range list {
-		number, ok := asNumber(entry)
+		number, ok := values.Number(entry)
 		if !ok || number < low || number > high {
-			t.refuse(s.at("resolution"), "%v is not a number from %d to %d", show(entry), low, high)
+			t.refuse(s.at("resolution"), "%v is not a number from %d to %d", values.Show(entry), low, high)
 			continue
 		}
 		resolutions = append(resolutions, number)

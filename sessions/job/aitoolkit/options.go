@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/job/internal/values"
 )
 
 const datasetPrefix = "datasets[]."
@@ -29,14 +30,10 @@ func apply(s *section, target any, choose func(path string) (string, bool)) {
 			continue
 		}
 		if value := read(s, option); value != nil {
-			put(document, path, value)
+			values.Put(document, path, value)
 		}
 	}
-	data, err := json.Marshal(document)
-	if err == nil {
-		err = json.Unmarshal(data, target)
-	}
-	if err != nil {
+	if err := values.Apply(document, target); err != nil {
 		s.t.refuse(s.field, "cannot be applied: %v", err)
 	}
 }
@@ -64,20 +61,6 @@ func read(s *section, option job.Option) any {
 	}
 	s.t.refuse(s.at(name), "is declared as %s, which cannot be copied", option.Kind)
 	return nil
-}
-
-// put stores a value at a dotted path, making the objects on the way.
-func put(document map[string]any, path string, value any) {
-	keys := strings.Split(path, ".")
-	for _, key := range keys[:len(keys)-1] {
-		inner, ok := document[key].(map[string]any)
-		if !ok {
-			inner = map[string]any{}
-			document[key] = inner
-		}
-		document = inner
-	}
-	document[keys[len(keys)-1]] = value
 }
 
 // metadata flattens the document's meta for weight files, whose metadata are strings.

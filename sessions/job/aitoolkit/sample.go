@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/job/internal/values"
 )
 
 var samplers = map[string]string{"flowmatch": "flow_euler", "ddim": "ddim", "euler": "euler", "dpm++": "dpmpp_2m", "dpmsolver++": "dpmpp_2m", "ddpm": ""}
@@ -66,7 +67,7 @@ func (t *translation) samplePrompts(s *section, base job.Prompt, trigger string)
 	for i, entry := range s.list("prompts") {
 		text, ok := entry.(string)
 		if !ok {
-			t.refuse(s.at(fmt.Sprintf("prompts[%d]", i)), "%v is not a string", show(entry))
+			t.refuse(s.at(fmt.Sprintf("prompts[%d]", i)), "%v is not a string", values.Show(entry))
 			continue
 		}
 		prompt, err := inlineFlags(text, base)

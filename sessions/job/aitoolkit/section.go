@@ -1,12 +1,11 @@
 package aitoolkit
 
 import (
-	"encoding/json"
-	"fmt"
 	"math"
 	"sort"
-	"strconv"
 	"strings"
+
+	"github.com/stepd/stepd/sessions/job/internal/values"
 )
 
 // section reads options of one object of the document by dotted path and remembers which were asked for.
@@ -50,7 +49,7 @@ func (s *section) refuseOnce(path string, value any) {
 	}
 	s.wrong[path] = true
 	s.use(path)
-	s.t.refuse(s.at(path), "%v is not an object", show(value))
+	s.t.refuse(s.at(path), "%v is not an object", values.Show(value))
 }
 
 func (s *section) has(path string) bool {
@@ -66,12 +65,12 @@ func (s *section) text(path, fallback string) string {
 		return fallback
 	case string:
 		if strings.ContainsRune(v, 0) {
-			s.t.refuse(s.at(path), "%v holds a NUL character; remove it", show(v))
+			s.t.refuse(s.at(path), "%v holds a NUL character; remove it", values.Show(v))
 			return fallback
 		}
 		return v
 	default:
-		s.t.refuse(s.at(path), "%v is not a string", show(v))
+		s.t.refuse(s.at(path), "%v is not a string", values.Show(v))
 		return fallback
 	}
 }
@@ -83,7 +82,7 @@ func (s *section) flag(path string, fallback bool) bool {
 	case bool:
 		return v
 	default:
-		s.t.refuse(s.at(path), "%v is neither true nor false", show(v))
+		s.t.refuse(s.at(path), "%v is neither true nor false", values.Show(v))
 		return fallback
 	}
 }
@@ -94,13 +93,13 @@ func (s *section) number(path string, fallback, low, high float64) float64 {
 	if value == nil {
 		return fallback
 	}
-	number, ok := asNumber(value)
+	number, ok := values.Number(value)
 	if !ok {
-		s.t.refuse(s.at(path), "%v is not a number", show(value))
+		s.t.refuse(s.at(path), "%v is not a number", values.Show(value))
 		return fallback
 	}
 	if !(number >= low && number <= high) {
-		s.t.refuse(s.at(path), "%v is outside %v to %v", show(value), low, high)
+		s.t.refuse(s.at(path), "%v is outside %v to %v", values.Show(value), low, high)
 		return fallback
 	}
 	return number
@@ -111,13 +110,13 @@ func (s *section) integer(path string, fallback, low, high int64) int64 {
 	if value == nil {
 		return fallback
 	}
-	number, ok := asNumber(value)
+	number, ok := values.Number(value)
 	if !ok || number != math.Trunc(number) {
-		s.t.refuse(s.at(path), "%v is not a whole number", show(value))
+		s.t.refuse(s.at(path), "%v is not a whole number", values.Show(value))
 		return fallback
 	}
 	if number < float64(low) || number > float64(high) {
-		s.t.refuse(s.at(path), "%v is outside %d to %d", show(value), low, high)
+		s.t.refuse(s.at(path), "%v is outside %d to %d", values.Show(value), low, high)
 		return fallback
 	}
 	return int64(number)
@@ -129,7 +128,7 @@ func (s *section) object(path string) *section {
 	s.use(path + ".*")
 	object, ok := value.(map[string]any)
 	if value != nil && !ok {
-		s.t.refuse(s.at(path), "%v is not an object", show(value))
+		s.t.refuse(s.at(path), "%v is not an object", values.Show(value))
 	}
 	return newSection(s.t, s.at(path), object)
 }
@@ -138,7 +137,7 @@ func (s *section) list(path string) []any {
 	value := s.get(path)
 	list, ok := value.([]any)
 	if value != nil && !ok {
-		s.t.refuse(s.at(path), "%v is not a list", show(value))
+		s.t.refuse(s.at(path), "%v is not a list", values.Show(value))
 	}
 	return list
 }
@@ -172,45 +171,4 @@ func (s *section) knowsInside(path string) bool {
 		}
 	}
 	return false
-}
-
-func asNumber(value any) (float64, bool) {
-	var number float64
-	switch v := value.(type) {
-	case json.Number:
-		return parseNumber(v.String())
-	case string:
-		return parseNumber(strings.TrimSpace(v))
-	case float64:
-		number = v
-	case int:
-		number = float64(v)
-	case int64:
-		number = float64(v)
-	case uint64:
-		number = float64(v)
-	default:
-		return 0, false
-	}
-	return number, !math.IsNaN(number) && !math.IsInf(number, 0)
-}
-
-func parseNumber(text string) (float64, bool) {
-	number, err := strconv.ParseFloat(text, 64)
-	return number, err == nil && !math.IsNaN(number) && !math.IsInf(number, 0) && !strings.ContainsAny(text, "xX_")
-}
-
-// show prints a value of the document for a message, shortened.
-func show(value any) string {
-	if value == nil {
-		return "nothing"
-	}
-	text, err := json.Marshal(value)
-	if err != nil {
-		text = []byte(fmt.Sprint(value))
-	}
-	if len(text) > 120 {
-		return string(text[:117]) + "…"
-	}
-	return string(text)
 }

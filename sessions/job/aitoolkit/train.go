@@ -5,6 +5,7 @@ import (
 
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/job/internal/values"
 )
 
 // emaOf is the average of the original, whose decay does not rise from zero.
@@ -38,7 +39,7 @@ func (t *translation) network(s *section, j *job.Job) {
 	for _, name := range n.list("network_kwargs.only_if_contains") {
 		text, ok := name.(string)
 		if !ok || strings.Trim(text, ".") == "" {
-			t.refuse(n.at("network_kwargs.only_if_contains"), "%v is not the end of a module's name, as to_q or ff.net.0.proj", show(name))
+			t.refuse(n.at("network_kwargs.only_if_contains"), "%v is not the end of a module's name, as to_q or ff.net.0.proj", values.Show(name))
 			continue
 		}
 		adapter.Targets = append(adapter.Targets, text)
@@ -76,14 +77,14 @@ func (t *translation) optimizer(s *section, j *job.Job) {
 	}
 	if betas := params.list("betas"); len(betas) == 2 {
 		for i, key := range []string{"beta1", "beta2"} {
-			if beta, ok := asNumber(betas[i]); ok && beta >= 0 && beta < 1 {
+			if beta, ok := values.Number(betas[i]); ok && beta >= 0 && beta < 1 {
 				j.Engine.Optimizer.Params[key] = beta
 			} else {
-				t.refuse(params.at("betas"), "%v is outside 0 to 1", show(betas[i]))
+				t.refuse(params.at("betas"), "%v is outside 0 to 1", values.Show(betas[i]))
 			}
 		}
 	} else if betas != nil {
-		t.refuse(params.at("betas"), "%v is not a list of two numbers", show(betas))
+		t.refuse(params.at("betas"), "%v is not a list of two numbers", values.Show(betas))
 	}
 	if strings.EqualFold(written, "adam") && j.Engine.Optimizer.Params["weight_decay"] != 0 {
 		t.refuse(params.at("weight_decay"), "works differently in adam; use optimizer adamw, whose decay is decoupled from the gradient")

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+
+	"github.com/stepd/stepd/sessions/job/internal/values"
 )
 
 // harmless options have no counterpart here, and no influence on the result.
@@ -58,10 +60,10 @@ func (t *translation) unsupported(s *section) { refuseUnsupported(s, refused, ha
 func refuseUnsupported(s *section, refused map[string]any, harmless []string) {
 	for _, path := range slices.Sorted(maps.Keys(refused)) {
 		value, fine := s.get(path), refused[path]
-		if value == nil || isEmpty(value) || equalValue(value, fine) {
+		if value == nil || isEmpty(value) || values.Equal(value, fine) {
 			continue
 		}
-		s.t.refuse(s.at(path), "%v is not supported by this version; leave the option out", show(value))
+		s.t.refuse(s.at(path), "%v is not supported by this version; leave the option out", values.Show(value))
 	}
 	for _, path := range harmless {
 		if s.get(path) != nil {
@@ -73,11 +75,4 @@ func refuseUnsupported(s *section, refused map[string]any, harmless []string) {
 func isEmpty(value any) bool {
 	v := reflect.ValueOf(value)
 	return (v.Kind() == reflect.Slice || v.Kind() == reflect.Map || v.Kind() == reflect.String) && v.Len() == 0
-}
-
-func equalValue(value, fine any) bool {
-	if number, ok := asNumber(value); ok {
-		return number == fine
-	}
-	return value == fine
 }
