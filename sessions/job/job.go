@@ -56,6 +56,8 @@ type Job struct {
 	Resume string `json:"resume,omitempty"`
 	// SkipBadImages trains without the pictures that cannot be read, instead of refusing to start.
 	SkipBadImages bool `json:"skip_bad_images"`
+	// Tracking names what else is written about the run; nil: nothing.
+	Tracking *Tracking `json:"tracking,omitempty"`
 	// Metadata is written into exported weight files.
 	Metadata map[string]string `json:"metadata,omitempty"`
 	// Warnings are remarks of the dialect about the configuration: options that have no effect, assumptions made.

@@ -61,6 +61,7 @@ func TestProblems(t *testing.T) {
 		{"engine.text_tokens", func(j *Job) { j.Engine.TextTokens = 0 }},
 		{"save.every", func(j *Job) { j.Save.Every = -1 }},
 		{"save.dtype", func(j *Job) { j.Save.DType = "int8" }},
+		{"tracking.to", func(j *Job) { j.Tracking = &Tracking{To: []string{"paper"}} }},
 		{"save.style", func(j *Job) { j.Save.Style = "other" }},
 		{"sampling.preview", func(j *Job) { j.Sampling.Preview = -1 }},
 		{"sampling.prompts[0].width", func(j *Job) { j.Sampling.Prompts[0].Width = 513 }},

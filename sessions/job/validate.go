@@ -45,6 +45,7 @@ func (j *Job) Validate() []Problem {
 	v.engine(&j.Engine)
 	v.datasets(j.Datasets)
 	v.save(j.Save)
+	v.tracking(j.Tracking)
 	v.sampling(j.Sampling)
 	return v.problems
 }
@@ -171,5 +172,14 @@ func (v *validator) sampling(s Sampling) {
 		v.require(p.Steps >= 1 && p.Steps <= 10000, at+"steps", "%d is outside 1 to 10000", p.Steps)
 		v.between(at+"guidance", p.Guidance, 0, 1000)
 		v.require(p.Name == "" || ValidName(p.Name), at+"name", "%q cannot be the name of a file", p.Name)
+	}
+}
+
+func (v *validator) tracking(t *Tracking) {
+	if t == nil {
+		return
+	}
+	for _, form := range t.To {
+		v.oneOf("tracking.to", form, TrackJSONL, TrackTensorBoard, TrackWandb)
 	}
 }

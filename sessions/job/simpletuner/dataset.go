@@ -1,0 +1,262 @@
+package simpletuner
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+
+	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/job/internal/values"
+)
+
+// defaultAlignment is the multiple of pixels to which bucket sides are rounded.
+const defaultAlignment = 64
+
+// datasets reads the dataloader file.
+func (t *translation) datasets() {
+	const name = "data_backend_config"
+	path := t.text(name)
+	if path == "" {
+		t.refuse(option(name), "is missing; name the dataloader JSON")
+		return
+	}
+	data, found, err := readConfig(t.request.Roots.Configs, path)
+	if err != nil {
+		t.refuse(option(name), "%v", err)
+		return
+	}
+	var document any
+	if err := decode(data, &document); err != nil {
+		t.refuse(option(name), "%s is not valid JSON: %v", found, err)
+		return
+	}
+	list, ok := document.([]any)
+	if !ok {
+		t.refuse(option(name), "%s is not a list of datasets", found)
+		return
+	}
+	if len(list) > maxDatasets {
+		t.refuse(option(name), "%s lists %d datasets, more than %d", found, len(list), maxDatasets)
+		return
+	}
+	before, seen := len(t.problems), map[string]bool{}
+	for i, raw := range list {
+		t.entry(i, raw, seen)
+	}
+	if len(t.job.Datasets) == 0 && len(t.problems) == before {
+		t.refuse(option(name), "%s names no dataset to train on; add one of dataset_type image", found)
+	}
+}
+
+const maxDatasets = 1000
+
+// entry is one object of the dataloader file.
+type entry struct {
+	t      *translation
+	id     string
+	values map[string]any
+}
+
+func (t *translation) entry(index int, raw any, seen map[string]bool) {
+	object, ok := raw.(map[string]any)
+	if !ok {
+		t.refuse(fmt.Sprintf("dataset %d", index), "%s is not an object", values.Show(raw))
+		return
+	}
+	e := entry{t: t, values: map[string]any{}}
+	e.id, ok = object["id"].(string)
+	if !ok || e.id == "" {
+		e.id = fmt.Sprint(index)
+		t.refuse(e.field("id"), "is missing; give every dataset a name of its own")
+	} else if seen[e.id] {
+		t.refuse(e.field("id"), "%q is the name of another dataset as well", e.id)
+	}
+	seen[e.id] = true
+	for _, off := range []string{"disabled", "disable"} {
+		if on, ok := object[off].(bool); ok && on {
+			return
+		}
+	}
+	switch kind, _ := object["dataset_type"].(string); kind {
+	case "text_embeds":
+		e.parse(object, embedsFields)
+	case "eval":
+		e.parse(object, nil)
+		t.warn("dataset %s: eval datasets are not trained on, and their loss is not computed by this version", e.id)
+	default:
+		e.parse(object, nil)
+		e.image()
+	}
+}
+
+// embedsFields are what an entry of type text_embeds may say.
+var embedsFields = map[string]bool{"id": true, "type": true, "dataset_type": true, "default": true, "disabled": true, "disable": true,
+	"cache_dir": true, "write_batch_size": true, "caption_filter_list": true, "preserve_data_backend_cache": true}
+
+func (e *entry) field(name string) string { return "dataset " + e.id + ": " + name }
+
+// parse checks every field against its row; only, when not nil, names those that mean something in this entry.
+func (e *entry) parse(object map[string]any, only map[string]bool) {
+	for _, name := range sortedKeys(object) {
+		row, known := fields[name]
+		if !known {
+			e.t.warn("%s is not a field that this program knows; it has no effect", e.field(name))
+			continue
+		}
+		if only != nil && !only[name] {
+			e.t.warn("%s means nothing in an entry of this type; it has no effect", e.field(name))
+			continue
+		}
+		if value, ok := e.t.read(row, e.field(name), object[name], false); ok && value != nil {
+			e.values[name] = value
+		}
+	}
+	if backend := e.text("type"); backend != "local" {
+		e.t.refuse(e.field("type"), "%q is not supported by this version; put the pictures into a folder and use local", backend)
+	}
+}
+
+// value is that of the field, of the option of the same name, or the default.
+func (e *entry) value(name string) any {
+	if value, ok := e.values[name]; ok {
+		return value
+	}
+	if fallback := fields[name].Default; fallback != nil {
+		return fallback
+	}
+	return e.t.value(name)
+}
+
+func (e *entry) text(name string) string {
+	text, _ := e.value(name).(string)
+	return text
+}
+
+func (e *entry) flag(name string) bool {
+	on, _ := e.value(name).(bool)
+	return on
+}
+
+func (e *entry) number(name string) float64 {
+	number, _ := values.Number(e.value(name))
+	return number
+}
+
+// image translates a dataset to train on.
+func (e *entry) image() {
+	t := e.t
+	if kind := e.text("dataset_type"); kind != "image" {
+		t.refuse(e.field("dataset_type"), "%q is not supported by this version, which trains on image datasets", kind)
+		return
+	}
+	d := job.Dataset{ID: e.id, BucketStyle: "simpletuner", BucketStep: int(t.integer("aspect_bucket_alignment")),
+		AspectRounding: int(t.integer("aspect_bucket_rounding")), Repeats: int(e.number("repeats")) + 1}
+	if backend := e.text("metadata_backend"); backend != "discovery" && backend != "json" {
+		t.refuse(e.field("metadata_backend"), "%q is not supported by this version; use discovery", backend)
+	}
+	e.folder(&d)
+	e.captions(&d)
+	e.sizes(&d)
+	e.crop(&d)
+	t.job.Datasets = append(t.job.Datasets, d)
+}
+
+func (e *entry) folder(d *job.Dataset) {
+	name := "instance_data_dir"
+	path := e.text(name)
+	if path == "" {
+		path = e.text("instance_data_root")
+	}
+	switch {
+	case path == "":
+		e.t.refuse(e.field(name), "is missing; name a folder of pictures")
+		return
+	case !filepath.IsAbs(path) && !filepath.IsLocal(path):
+		e.t.refuse(e.field(name), "%q leads out of the folder of datasets; name a folder inside it, or an absolute path", path)
+		return
+	case !filepath.IsAbs(path):
+		path = filepath.Join(e.t.request.Roots.Datasets, path)
+	}
+	if stat, err := os.Stat(path); err != nil || !stat.IsDir() {
+		e.t.refuse(e.field(name), "%s is not a folder on this machine", path)
+	}
+	d.Folder = path
+}
+
+func (e *entry) captions(d *job.Dataset) {
+	prompt := e.text("instance_prompt")
+	strategy := e.text("caption_strategy")
+	switch {
+	case e.flag("only_instance_prompt") || strategy == "instanceprompt" || strategy == "instance_prompt":
+		d.Captions, d.DefaultCaption = job.CaptionsFixed, prompt
+		if prompt == "" {
+			e.t.refuse(e.field("instance_prompt"), "is missing; it is the caption of every picture")
+		}
+	case strategy == "filename":
+		d.Captions = job.CaptionsFilename
+	case strategy == "textfile":
+		d.Captions = job.CaptionsTextFile
+	default:
+		e.t.refuse(e.field("caption_strategy"), "%q is not supported by this version; use textfile, filename or instanceprompt", strategy)
+	}
+}
+
+// sizes translates the resolution and the limits of sizes, which are in the same unit.
+func (e *entry) sizes(d *job.Dataset) {
+	d.Resolution, d.MinimumSize = e.number("resolution"), e.number("minimum_image_size")
+	d.MaximumSize, d.TargetSize = e.number("maximum_image_size"), e.number("target_downsample_size")
+	low, high := 64.0, 16384.0
+	switch e.text("resolution_type") {
+	case "pixel":
+		d.ResolutionType = job.ResolutionPixel
+		if d.MaximumSize > 0 && d.MaximumSize < 512 {
+			e.t.refuse(e.field("maximum_image_size"), "%v: the shorter edge of the largest pictures is at least 512 pixels", d.MaximumSize)
+		}
+	case "pixel_area":
+		d.ResolutionType = job.ResolutionArea
+	case "area":
+		d.ResolutionType = job.ResolutionMegapixel
+		low, high = 0.004, 256
+		if d.MinimumSize > 5 {
+			e.t.refuse(e.field("minimum_image_size"), "%v is above 5 megapixels; with resolution_type area sizes are megapixels, not pixels", d.MinimumSize)
+		}
+		if d.MaximumSize >= 20 {
+			e.t.refuse(e.field("maximum_image_size"), "%v is not below 20 megapixels; with resolution_type area sizes are megapixels, not pixels", d.MaximumSize)
+		}
+	}
+	if !(d.Resolution >= low && d.Resolution <= high) {
+		e.t.refuse(e.field("resolution"), "%v is outside %v to %v for resolution_type %s", d.Resolution, low, high, e.text("resolution_type"))
+	}
+	if d.MaximumSize > 0 && d.TargetSize == 0 {
+		e.t.refuse(e.field("target_downsample_size"), "is missing; maximum_image_size needs the size to reduce to")
+	}
+	if d.MaximumSize > 0 && d.TargetSize > d.MaximumSize {
+		e.t.refuse(e.field("target_downsample_size"), "%v is above maximum_image_size %v", d.TargetSize, d.MaximumSize)
+	}
+	if d.MinimumSize > 0 && d.MaximumSize > 0 && d.MinimumSize > d.MaximumSize {
+		e.t.refuse(e.field("minimum_image_size"), "%v is above maximum_image_size %v, which leaves no picture", d.MinimumSize, d.MaximumSize)
+	}
+	d.Resolution = math.Abs(d.Resolution)
+}
+
+func (e *entry) crop(d *job.Dataset) {
+	switch style := e.text("crop_style"); style {
+	case "center", "centre":
+		d.Crop = "center"
+	case "random", "corner":
+		d.Crop = style
+	default:
+		e.t.refuse(e.field("crop_style"), "%q is not supported by this version; use random, center or corner", style)
+	}
+	if !e.flag("crop") {
+		return
+	}
+	switch aspect := e.text("crop_aspect"); aspect {
+	case "square":
+		d.Square = true
+	case "preserve":
+	default:
+		e.t.refuse(e.field("crop_aspect"), "%q is not supported by this version; use square or preserve", aspect)
+	}
+}

@@ -1,0 +1,248 @@
+// Package simpletuner translates SimpleTuner's options and dataloader files into job.Job.
+//
+// Every option and every field of a dataset is one row of the tables in table_*.go and of job.Options, which say its type,
+// default, range and what becomes of it: implemented, refused by name where ignoring it would change the result, or a
+// remark where it is only a hint. docs/options.md is made from the tables.
+package simpletuner
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/stepd/stepd/sessions/dataset"
+	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/job/internal/values"
+)
+
+// Roots are the folders that relative names start from; empty: the working directory.
+type Roots struct {
+	Models   string
+	Datasets string
+	Outputs  string
+	Configs  string // of dataloader files, prompt libraries and webhooks
+}
+
+// Request is what to translate.
+type Request struct {
+	// Options are merged already: the saved environment, then the form.
+	Options Options
+	Roots   Roots
+	// Script tells whether the operator allows a command line; nil: none.
+	Script func(command string) bool
+	// Prober reads picture sizes, which a run of whole epochs needs to know its number of steps; nil: such runs are refused.
+	Prober dataset.Prober
+}
+
+// Translation is the outcome of Translate.
+type Translation struct {
+	Job *job.Job
+	// Webhooks are kept out of Job, because they hold secrets.
+	Webhooks []job.Webhook
+	// Warnings name what the user should change.
+	Warnings []string
+	// Notices say what is done differently from what the option's name may suggest, or has no effect.
+	Notices []string
+	// Suggestions name what the user may want to set.
+	Suggestions []string
+	// Resolved is the complete configuration of the run, with defaults and without secrets.
+	Resolved Options
+}
+
+// Translate checks options and files and turns them into a Job. The error is a *job.Invalid with every problem; fields
+// are spelled "--option" or "dataset ID: field".
+func Translate(request Request) (*Translation, error) {
+	t := &translation{request: request, values: map[string]any{}, job: &job.Job{LogEvery: 1}}
+	t.parse(Fold(request.Options))
+	t.copyOptions()
+	t.model()
+	t.precision()
+	t.adapter()
+	t.optimizer()
+	t.objective()
+	t.output()
+	t.datasets()
+	t.length()
+	t.schedule()
+	t.validation()
+	t.trackers()
+	t.receivers()
+	t.scripts()
+	if len(t.problems) == 0 {
+		t.check()
+	}
+	if len(t.problems) > 0 {
+		sort.SliceStable(t.problems, func(i, k int) bool { return t.problems[i].Field < t.problems[k].Field })
+		return nil, &job.Invalid{Problems: t.problems}
+	}
+	t.job.Warnings = append(append([]string(nil), t.warnings...), t.notices...)
+	return &Translation{Job: t.job, Webhooks: t.webhooks, Warnings: t.warnings, Notices: t.notices,
+		Suggestions: t.suggestions, Resolved: t.resolved()}, nil
+}
+
+// translation collects what is found on the way.
+type translation struct {
+	request  Request
+	values   map[string]any // parsed; only options that are set
+	job      *job.Job
+	webhooks []job.Webhook
+
+	problems    []job.Problem
+	warnings    []string
+	notices     []string
+	suggestions []string
+}
+
+// option spells the field of an option.
+func option(name string) string { return "--" + name }
+
+func (t *translation) refuse(field, format string, args ...any) {
+	t.problems = append(t.problems, job.Problem{Field: field, Message: fmt.Sprintf(format, args...)})
+}
+
+func (t *translation) warn(format string, args ...any) {
+	t.warnings = append(t.warnings, fmt.Sprintf(format, args...))
+}
+
+func (t *translation) notice(format string, args ...any) {
+	t.notices = append(t.notices, fmt.Sprintf(format, args...))
+}
+
+func (t *translation) suggest(format string, args ...any) {
+	t.suggestions = append(t.suggestions, fmt.Sprintf(format, args...))
+}
+
+// parse checks every option against its row.
+func (t *translation) parse(options Options) {
+	given := make([]string, 0, len(options))
+	for name := range options {
+		given = append(given, name)
+	}
+	sort.Strings(given)
+	for _, name := range given {
+		row, known := find(name)
+		if !known {
+			t.unknown(name)
+			continue
+		}
+		value, ok := t.read(row, option(name), options[name], true)
+		if ok && value != nil {
+			t.values[name] = value
+		}
+	}
+}
+
+func (t *translation) unknown(name string) {
+	if slices.ContainsFunc(foreign, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
+		t.notice("%s belongs to another model family; it has no effect", option(name))
+		return
+	}
+	t.warn("%s is not an option that this program knows; it has no effect", option(name))
+}
+
+// read checks one value against its row and says what becomes of it.
+func (t *translation) read(row Row, field string, value any, isForm bool) (any, bool) {
+	parsed, err := row.parse(value, isForm)
+	if err != nil {
+		t.refuse(field, "%v", err)
+		return nil, false
+	}
+	if parsed == nil || row.Support == Implemented || !row.changes(parsed) {
+		return parsed, true
+	}
+	switch row.Support {
+	case Refused:
+		remedy := row.Remedy
+		if remedy == "" {
+			remedy = "leave it out"
+		}
+		t.refuse(field, "%s is not supported by this version (%s); %s", values.Show(value), row.Doc, remedy)
+		return nil, false
+	case Unserved:
+		t.warn("%s is not done by this version (%s)", field, row.Doc)
+	case Hint:
+		t.notice("%s has no effect here (%s)", field, row.Doc)
+	}
+	return parsed, true
+}
+
+// value is that of an option or its default.
+func (t *translation) value(name string) any {
+	if value, ok := t.values[name]; ok {
+		return value
+	}
+	return rows[name].Default
+}
+
+func (t *translation) set(name string) bool { return t.values[name] != nil }
+
+func (t *translation) text(name string) string {
+	text, _ := t.value(name).(string)
+	return text
+}
+
+func (t *translation) flag(name string) bool {
+	on, _ := t.value(name).(bool)
+	return on
+}
+
+func (t *translation) number(name string) float64 {
+	number, _ := values.Number(t.value(name))
+	return number
+}
+
+func (t *translation) integer(name string) int64 { return int64(t.number(name)) }
+
+// copyOptions applies the rows that are plain copies.
+func (t *translation) copyOptions() {
+	document := map[string]any{}
+	for name, row := range rows {
+		if value := t.value(name); row.path != "" && value != nil {
+			values.Put(document, row.path, value)
+		}
+	}
+	if err := values.Apply(document, t.job); err != nil {
+		t.refuse("options", "cannot be applied: %v", err)
+	}
+}
+
+// check lets the job check itself, with fields respelled where the table knows them.
+func (t *translation) check() {
+	var invalid *job.Invalid
+	if !errors.As(t.job.Check(), &invalid) {
+		return
+	}
+	for _, problem := range invalid.Problems {
+		for name, row := range rows {
+			if row.path == problem.Field {
+				problem.Field = option(name)
+			}
+		}
+		t.problems = append(t.problems, problem)
+	}
+}
+
+// secrets are options whose values do not leave the server.
+var secrets = map[string]bool{"webhook_config": true, "publishing_config": true}
+
+func (t *translation) resolved() Options {
+	all := Defaults()
+	for name, value := range t.values {
+		all[name] = value
+	}
+	for name := range secrets {
+		if _, isPath := all[name].(string); !isPath {
+			delete(all, name)
+		}
+	}
+	all["seed"] = t.job.Engine.Seed
+	all["max_train_steps"] = t.job.Steps
+	if t.job.Engine.Adapter == nil {
+		for _, name := range []string{"lora_type", "lora_rank", "lora_alpha", "lora_dropout"} {
+			delete(all, name)
+		}
+	}
+	return all
+}

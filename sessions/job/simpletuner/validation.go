@@ -1,0 +1,282 @@
+package simpletuner
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/job/internal/values"
+)
+
+var samplers = map[string]string{"": "", "ddim": "ddim", "euler": "euler", "dpm++": "dpmpp_2m"}
+
+// validation lists the pictures: the empty prompt, the library's prompts, then the prompt of the options.
+func (t *translation) validation() {
+	texts := t.prompts()
+	sampler, ok := samplers[t.text("validation_noise_scheduler")]
+	if !ok {
+		t.refuse(option("validation_noise_scheduler"), "%q is not supported by this version; use ddim, euler, dpm++, or leave it out so that the model folder decides", t.text("validation_noise_scheduler"))
+	}
+	sizes := t.sizes()
+	if t.flag("validation_disable") || t.text("validation_method") == "external-script" || len(texts) == 0 {
+		return
+	}
+	for _, p := range texts {
+		for _, size := range sizes {
+			for i := range t.integer("num_validation_images") {
+				t.job.Sampling.Prompts = append(t.job.Sampling.Prompts, job.Prompt{
+					Text: p.text, Name: p.name, Negative: t.text("validation_negative_prompt"), Width: size[0], Height: size[1],
+					Steps: int(t.integer("validation_num_inference_steps")), Guidance: t.number("validation_guidance"),
+					Seed: t.validationSeed() + uint64(i), Sampler: sampler})
+			}
+		}
+	}
+	t.job.Sampling.First = t.flag("validation_on_startup") || !t.flag("disable_benchmark")
+	if t.flag("validation_preview") {
+		t.job.Sampling.Preview = int(t.integer("validation_preview_steps"))
+	}
+}
+
+func (t *translation) validationSeed() uint64 {
+	switch {
+	case t.flag("validation_randomize"):
+		return uint64(time.Now().UnixNano()) & (1<<32 - 1)
+	case t.set("validation_seed"):
+		return uint64(t.integer("validation_seed"))
+	}
+	return t.job.Engine.Seed
+}
+
+// namedPrompt is a prompt and the short name of its pictures.
+type namedPrompt struct{ name, text string }
+
+func (t *translation) prompts() []namedPrompt {
+	library := t.library()
+	prompt := t.text("validation_prompt")
+	if len(library) == 0 && prompt == "" {
+		return nil
+	}
+	var list []namedPrompt
+	if !t.flag("validation_disable_unconditional") {
+		list = append(list, namedPrompt{"unconditional", ""})
+	}
+	list = append(list, library...)
+	if prompt != "" {
+		list = append(list, namedPrompt{"validation", prompt})
+	}
+	return list
+}
+
+// library reads user_prompt_library, in the order of its names.
+func (t *translation) library() []namedPrompt {
+	const name = "user_prompt_library"
+	document := t.document(name)
+	if document == nil {
+		return nil
+	}
+	object, ok := document.(map[string]any)
+	if !ok {
+		t.refuse(option(name), "is not an object of the form {name: prompt}")
+		return nil
+	}
+	var list []namedPrompt
+	for _, short := range sortedKeys(object) {
+		text, err := libraryText(object[short])
+		if err == nil && !job.ValidName(short) {
+			err = fmt.Errorf("the name cannot be part of a file name; use letters, digits, - and _")
+		}
+		if err != nil {
+			t.refuse(option(name), "%s: %v", values.Show(short), err)
+			continue
+		}
+		list = append(list, namedPrompt{short, text})
+	}
+	return list
+}
+
+// libraryText reads an entry: a string, or an object with prompt, caption or tags.
+func libraryText(entry any) (string, error) {
+	switch v := entry.(type) {
+	case string:
+		return v, nil
+	case map[string]any:
+		if strength, set := v["adapter_strength"]; set && !values.Equal(strength, 1) {
+			return "", fmt.Errorf("adapter_strength %s is not supported by this version; use 1 or leave it out", values.Show(strength))
+		}
+		for _, key := range []string{"prompt", "caption", "tags"} {
+			if text, ok := v[key].(string); ok {
+				return text, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("%s is neither a text nor an object with prompt, caption or tags", values.Show(entry))
+}
+
+var sizePattern = regexp.MustCompile(`^(\d{1,5})[xX](\d{1,5})$`)
+
+// sizes reads validation_resolution; sides are rounded down to what latents and patches need.
+func (t *translation) sizes() [][2]int {
+	const step = 16
+	field := option("validation_resolution")
+	var sizes [][2]int
+	for _, text := range splitList(t.text("validation_resolution")) {
+		var width, height float64
+		if match := sizePattern.FindStringSubmatch(text); match != nil {
+			width, _ = values.Number(match[1])
+			height, _ = values.Number(match[2])
+		} else if number, ok := values.Number(text); ok {
+			if number < 128 {
+				number = math.Sqrt(number * 1e6)
+			}
+			width, height = number, number
+		}
+		if !(width >= 64 && height >= 64 && width <= 16384 && height <= 16384) {
+			t.refuse(field, "%s is not a size such as 1024 or 1024x768, with sides from 64 to 16384", values.Show(text))
+			continue
+		}
+		sizes = append(sizes, [2]int{int(width) / step * step, int(height) / step * step})
+	}
+	if len(sizes) == 0 && !t.hasProblem("validation_resolution") {
+		t.refuse(field, "names no size; use for example 1024x1024")
+	}
+	return sizes
+}
+
+// document is the value of an option that is an object, a list, or the path of a JSON file with either.
+func (t *translation) document(name string) any {
+	value := t.value(name)
+	path, isPath := value.(string)
+	if !isPath {
+		return value
+	}
+	if path = strings.TrimSpace(path); path == "" {
+		return nil
+	}
+	data, found, err := readConfig(t.request.Roots.Configs, path)
+	if err != nil {
+		t.refuse(option(name), "%v", err)
+		return nil
+	}
+	var document any
+	if err := decode(data, &document); err != nil {
+		t.refuse(option(name), "%s is not valid JSON: %v", found, err)
+		return nil
+	}
+	return document
+}
+
+// trackers reads report_to.
+func (t *translation) trackers() {
+	tracking := &job.Tracking{Project: t.text("tracker_project_name"), Run: t.text("tracker_run_name")}
+	for _, name := range trackerNames(t.value("report_to")) {
+		switch name {
+		case "none":
+		case job.TrackJSONL, job.TrackTensorBoard, job.TrackWandb:
+			tracking.To = append(tracking.To, name)
+		case "all":
+			tracking.To = append(tracking.To, job.TrackTensorBoard, job.TrackWandb)
+		default:
+			t.refuse(option("report_to"), "%q is not supported by this version; use none, jsonl, tensorboard or wandb", name)
+		}
+	}
+	slices.Sort(tracking.To)
+	if tracking.To = slices.Compact(tracking.To); len(tracking.To) > 0 {
+		t.job.Tracking = tracking
+	}
+	for _, name := range []string{"tracker_project_name", "tracker_run_name"} {
+		if strings.TrimSpace(t.text(name)) == "" {
+			what := map[string]string{"tracker_project_name": "Project", "tracker_run_name": "Run"}[name]
+			t.refuse(option(name), "%s name is required.", what)
+		}
+	}
+	if comment := t.text("modelspec_comment"); comment != "" {
+		t.job.Metadata = map[string]string{"modelspec.comment": comment}
+	}
+}
+
+func trackerNames(value any) []string {
+	switch v := value.(type) {
+	case []string:
+		return v
+	case string:
+		return splitList(v)
+	}
+	return nil
+}
+
+// receivers reads the webhooks.
+func (t *translation) receivers() {
+	const name = "webhook_config"
+	document := t.document(name)
+	if document == nil {
+		return
+	}
+	list, ok := document.([]any)
+	if !ok {
+		list = []any{document}
+	}
+	for i, entry := range list {
+		field := option(name)
+		if len(list) > 1 {
+			field = fmt.Sprintf("%s[%d]", field, i)
+		}
+		object, ok := entry.(map[string]any)
+		if !ok {
+			t.refuse(field, "%s is not an object with webhook_type and callback_url or webhook_url", values.Show(entry))
+			continue
+		}
+		t.receiver(field, object)
+	}
+}
+
+func (t *translation) receiver(field string, object map[string]any) {
+	text := func(key, fallback string) string {
+		switch v := object[key].(type) {
+		case nil:
+			return fallback
+		case string:
+			return v
+		}
+		t.refuse(field, "%s: is not a string", key)
+		return fallback
+	}
+	hook := job.Webhook{Type: text("webhook_type", job.WebhookRaw), Prefix: text("message_prefix", ""), Level: text("log_level", "info"),
+		AuthToken: text("auth_token", ""), Secret: text("secret", ""), Interval: t.integer("webhook_reporting_interval")}
+	key := "callback_url"
+	switch hook.Type {
+	case job.WebhookRaw:
+	case job.WebhookDiscord:
+		key = "webhook_url"
+	default:
+		t.refuse(field, "webhook_type: %q is neither raw nor discord", hook.Type)
+		return
+	}
+	hook.URL = text(key, "")
+	if !strings.HasPrefix(hook.URL, "http://") && !strings.HasPrefix(hook.URL, "https://") {
+		t.refuse(field, "%s: is missing or not an http or https address", key)
+	}
+	switch hook.Level {
+	case "debug", "info", "warning", "error", "critical":
+	default:
+		t.refuse(field, "log_level: %q is not one of debug, info, warning, error, critical", hook.Level)
+	}
+	if off, ok := asBool(object["ssl_no_verify"]); ok && off {
+		t.warn("%s: ssl_no_verify has no effect; certificates are always checked", field)
+	}
+	if interval, ok := values.Number(object["reporting_interval"]); ok && interval >= 1 {
+		hook.Interval = int64(interval)
+	}
+	for _, known := range sortedKeys(object) {
+		if !webhookKeys[known] {
+			t.warn("%s: %s is not a field that this program knows; it has no effect", field, known)
+		}
+	}
+	t.webhooks = append(t.webhooks, hook)
+}
+
+var webhookKeys = map[string]bool{"webhook_type": true, "callback_url": true, "webhook_url": true, "message_prefix": true, "log_level": true,
+	"ssl_no_verify": true, "auth_token": true, "secret": true, "reporting_interval": true}
