@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -19,12 +20,6 @@ import (
 	"github.com/stepd/stepd/sessions"
 	"github.com/stepd/stepd/sessions/job/aitoolkit"
 )
-
-// bodyLimit bounds request bodies; real jobs are a few kilobytes.
-const bodyLimit = 1 << 20
-
-// headerLimit bounds the first line and the headers of a request; browsers send long cookies to localhost.
-const headerLimit = 16 << 10
 
 // Options configure a Server.
 type Options struct {
@@ -35,6 +30,7 @@ type Options struct {
 	Token string
 	// Hosts are the names, besides loopback ones, under which the server may be addressed.
 	Hosts  []string
+	Limits Limits
 	Logger *zap.Logger
 }
 
@@ -44,6 +40,7 @@ type Server struct {
 	app      *fiber.App
 	open     map[endpoint]bool // what is answered without a token
 	document []byte            // the OpenAPI document
+	streams  atomic.Int64      // open ones
 	closing  chan struct{}     // closed by Shutdown; streams end
 }
 
@@ -55,10 +52,12 @@ func New(options Options) *Server {
 	if options.Logger == nil {
 		options.Logger = zap.NewNop()
 	}
+	options.Limits = options.Limits.complete()
 	s := &Server{options: options, open: map[endpoint]bool{}, closing: make(chan struct{})}
 	s.app = fiber.New(fiber.Config{
 		AppName:               "stepd",
 		BodyLimit:             bodyLimit,
+		Concurrency:           maxConnections,
 		DisableStartupMessage: true,
 		ErrorHandler:          writeError(options.Logger),
 		ReadTimeout:           30 * time.Second,

@@ -91,11 +91,15 @@ var createSessionSpec = Spec{
 	Answers: []Answer{
 		{Status: http.StatusCreated, Doc: "the session, paused with no steps granted", Example: status{}},
 		{Status: http.StatusBadRequest, Doc: "the job cannot be run; detail names every option that is wrong", Example: detail{}},
+		{Status: http.StatusTooManyRequests, Doc: "too many sessions have workers", Example: detail{}},
 	},
 }
 
 // createSession answers when the session first pauses; with ?wait=false, at once.
 func (s *Server) createSession(c *fiber.Ctx) error {
+	if err := s.checkRoom(); err != nil {
+		return err
+	}
 	request, config, err := s.readCreate(c.Body())
 	if err != nil {
 		return err

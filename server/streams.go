@@ -67,17 +67,27 @@ func wantsEvents(c *fiber.Ctx) bool {
 	return strings.Contains(c.Get(fiber.HeaderAccept), "text/event-stream")
 }
 
-// stream sends what next returns until it ends, the client leaves or the server shuts down. next gets a context that ends
-// with the heartbeat; write sends a batch and silence the heartbeat.
+// stream sends what next returns until it ends, the client leaves or reads nothing for too long, or the server shuts down.
+// next gets a context that ends with the heartbeat; write sends a batch and silence the heartbeat.
 func stream[T any](s *Server, c *fiber.Ctx, kind string, next func(context.Context) ([]T, error), write func(*bufio.Writer, []T), silence string) error {
+	leave, err := s.enterStream()
+	if err != nil {
+		return err
+	}
 	c.Set(fiber.HeaderContentType, kind)
 	c.Set(fiber.HeaderCacheControl, "no-cache")
 	c.Set("X-Accel-Buffering", "no")
 	conn := c.Context().Conn()
 	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
+		defer leave()
+		defer func() { _ = conn.SetWriteDeadline(time.Time{}) }() // the connection may serve other requests
 		ctx, cancel := s.until()
 		defer cancel()
-		if w.Flush() != nil {
+		flush := func() error {
+			// The connection's own goroutine writes; a reader that stalls makes it fail, and then this stream's flush.
+			return errors.Join(conn.SetWriteDeadline(time.Now().Add(s.options.Limits.Stall)), w.Flush())
+		}
+		if flush() != nil {
 			return
 		}
 		for {
@@ -92,7 +102,7 @@ func stream[T any](s *Server, c *fiber.Ctx, kind string, next func(context.Conte
 			default:
 				return
 			}
-			if w.Flush() != nil {
+			if flush() != nil {
 				return
 			}
 		}
