@@ -25,13 +25,17 @@ type body struct {
 func readBody(raw []byte) (*body, error) {
 	value, err := parseStrict(raw)
 	if err != nil {
-		return nil, Problems{{Type: "json_invalid", Loc: []any{"body"}, Message: "JSON decode error: " + err.Error(), Input: map[string]any{}}}
+		return nil, invalidJSON(err)
 	}
 	object, ok := value.(map[string]any)
 	if !ok {
 		return nil, Problems{{Type: "model_attributes_type", Loc: []any{"body"}, Message: "Input should be a valid dictionary or object to extract fields from", Input: value}}
 	}
 	return &body{fields: object, known: map[string]bool{}}, nil
+}
+
+func invalidJSON(err error) error {
+	return Problems{{Type: "json_invalid", Loc: []any{"body"}, Message: "JSON decode error: " + err.Error(), Input: map[string]any{}}}
 }
 
 // parseStrict decodes one JSON value and refuses what encoding/json lets pass: duplicate keys, broken UTF-8, deep nesting, trailing data.

@@ -1,0 +1,187 @@
+package server
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/stepd/stepd/sessions/configs"
+)
+
+// configFailure answers refusals of the store with their own texts.
+func configFailure(err error) error {
+	var refused *configs.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	switch refused.Kind {
+	case configs.ErrNotFound:
+		return failure(http.StatusNotFound, "%s", refused.Text)
+	case configs.ErrExists:
+		return failure(http.StatusConflict, "%s", refused.Text)
+	case configs.ErrBroken, configs.ErrInvalid:
+		return failure(http.StatusUnprocessableEntity, "%s", refused.Text)
+	}
+	return failure(http.StatusBadRequest, "%s", refused.Text)
+}
+
+// configName is the name in the path. A slash in it is a path that no route has.
+func configName(c *fiber.Ctx) (string, error) {
+	name, err := url.PathUnescape(c.Params("name"))
+	if err != nil || strings.Contains(name, "/") {
+		return "", failure(http.StatusNotFound, "Not Found")
+	}
+	return name, nil
+}
+
+func configKind(c *fiber.Ctx) configs.Kind {
+	return configs.Kind(c.Query("config_type", string(configs.Model)))
+}
+
+// changeableKind is the kind of a request that changes something; unknown ones are refused.
+func changeableKind(c *fiber.Ctx) (configs.Kind, error) {
+	kind := configKind(c)
+	switch kind {
+	case configs.Model, configs.Dataloader, configs.Webhook, configs.Lycoris:
+		return kind, nil
+	}
+	return "", Problems{{Type: "enum", Loc: []any{"query", "config_type"}, Input: string(kind),
+		Message: "Input should be 'model', 'dataloader', 'webhook' or 'lycoris'"}}
+}
+
+func (s *Server) listConfigs(c *fiber.Ctx) error {
+	kind := configKind(c)
+	entries, err := s.options.Configs.List(kind)
+	if err != nil {
+		return configFailure(err)
+	}
+	var active any
+	if name := s.options.Configs.ActiveName(); kind == configs.Model && name != "" {
+		active = name
+	}
+	return c.JSON(fiber.Map{"configs": entries, "active": active, "count": len(entries), "config_type": kind})
+}
+
+func (s *Server) getConfig(c *fiber.Ctx) error {
+	name, err := configName(c)
+	if err != nil {
+		return err
+	}
+	d, err := s.options.Configs.Get(configKind(c), name)
+	if err != nil {
+		return configFailure(err)
+	}
+	return c.JSON(fiber.Map{"name": d.Name, "config": d.Shown(), "metadata": d.Metadata, "config_type": d.Kind})
+}
+
+func (s *Server) getActiveConfig(c *fiber.Ctx) error {
+	name := s.options.Configs.ActiveName()
+	if name == "" {
+		return c.JSON(fiber.Map{"name": nil, "config": fiber.Map{}, "metadata": nil})
+	}
+	d, err := s.options.Configs.Get(configs.Model, name)
+	if err != nil {
+		return configFailure(err)
+	}
+	return c.JSON(fiber.Map{"name": d.Name, "config": d.Shown(), "metadata": d.Metadata})
+}
+
+func (s *Server) listExamples(c *fiber.Ctx) error {
+	examples, err := configs.Examples()
+	if err != nil {
+		return err
+	}
+	list := make([]fiber.Map, len(examples))
+	for i, e := range examples {
+		list[i] = fiber.Map{"name": e.Name, "description": e.Description, "defaults": e.Options,
+			"config_path": e.ConfigPath, "dataloader_path": e.DataloaderPath, "has_dataloader": true}
+	}
+	return c.JSON(fiber.Map{"examples": list, "count": len(list)})
+}
+
+func (s *Server) listTemplates(c *fiber.Ctx) error {
+	templates, err := s.options.Configs.Templates()
+	if err != nil {
+		return configFailure(err)
+	}
+	return c.JSON(fiber.Map{"templates": templates, "count": len(templates)})
+}
+
+func (s *Server) projectName(c *fiber.Ctx) error {
+	return c.JSON(fiber.Map{"name": configs.ProjectName()})
+}
+
+// getDataBackendFile reads a file of the configs directory, with "conditioning" as a list in every dataset.
+func (s *Server) getDataBackendFile(c *fiber.Ctx) error {
+	path := c.Query("path")
+	if path == "" {
+		return Problems{{Type: "missing", Loc: []any{"query", "path"}, Message: "Field required"}}
+	}
+	content, err := s.options.Configs.ReadFile(path)
+	if err != nil {
+		return configFailure(err)
+	}
+	datasets, ok := content.([]any)
+	if !ok {
+		datasets = []any{content}
+	}
+	for _, dataset := range datasets {
+		object, ok := dataset.(map[string]any)
+		if !ok {
+			continue
+		}
+		switch conditioning := object["conditioning"].(type) {
+		case nil:
+			object["conditioning"] = []any{}
+		case map[string]any:
+			object["conditioning"] = []any{conditioning}
+		}
+	}
+	return c.JSON(content)
+}
+
+func (s *Server) exportConfig(c *fiber.Ctx) error {
+	name, err := configName(c)
+	if err != nil {
+		return err
+	}
+	withMetadata, err := queryFlag(c, "include_metadata", true)
+	if err != nil {
+		return err
+	}
+	d, err := s.options.Configs.Get(configKind(c), name)
+	if err != nil {
+		return configFailure(err)
+	}
+	if !withMetadata {
+		return c.JSON(d.Config)
+	}
+	return c.JSON(fiber.Map{"_metadata": d.Metadata, "config": d.Config})
+}
+
+func queryFlag(c *fiber.Ctx, name string, fallback bool) (bool, error) {
+	text := c.Query(name)
+	if text == "" {
+		return fallback, nil
+	}
+	flag, ok := parseFlag(text)
+	if !ok {
+		return false, Problems{{Type: "bool_parsing", Loc: []any{"query", name}, Input: text,
+			Message: "Input should be a valid boolean, unable to interpret input"}}
+	}
+	return flag, nil
+}
+
+// parseFlag reads the words that Pydantic takes for booleans.
+func parseFlag(text string) (flag, ok bool) {
+	switch strings.ToLower(text) {
+	case "true", "1", "yes", "on", "t", "y":
+		return true, true
+	case "false", "0", "no", "off", "f", "n":
+		return false, true
+	}
+	return false, false
+}

@@ -1,0 +1,100 @@
+package configs
+
+import (
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Entry is one line of a list.
+type Entry map[string]any
+
+// List returns all configurations of a kind by name; files that cannot be read are left out.
+func (s *Store) List(kind Kind) ([]Entry, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	entries := []Entry{}
+	err := s.each(kind, func(name, file string) {
+		d, err := s.load(kind, name, file)
+		if err != nil || path.Dir(file) == "." && !fits(kind, d.Config) {
+			return
+		}
+		entries = append(entries, s.entry(d, file))
+	})
+	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a["name"].(string), b["name"].(string)) })
+	return entries, err
+}
+
+// each visits the files in which configurations of a kind may lie.
+func (s *Store) each(kind Kind, visit func(name, file string)) error {
+	top := "."
+	if kind == Webhook {
+		top = webhookFolder
+		if !s.disk.exists(top) {
+			return nil
+		}
+	}
+	entries, err := fs.ReadDir(s.disk.root.FS(), top)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		name := entry.Name()
+		if strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".metadata.json") {
+			continue
+		}
+		stem, isFile := strings.CutSuffix(name, ".json")
+		switch {
+		case isFile && validName.MatchString(stem) && !s.disk.exists(path.Join(top, stem, folderFile[kind])):
+			visit(stem, path.Join(top, name))
+		case kind == Webhook:
+			if file := path.Join(top, name, "webhook_config.json"); s.disk.exists(file) {
+				visit(name, file)
+			}
+		case folderFile[kind] != "" && !isFile && name != webhookFolder && name != templateFolder:
+			s.eachInFolder(kind, name, visit)
+		}
+	}
+	return nil
+}
+
+// eachInFolder visits the file of a kind in the folder of an environment, and its other dataloaders as "name:stem".
+func (s *Store) eachInFolder(kind Kind, name string, visit func(name, file string)) {
+	if file := path.Join(name, folderFile[kind]); s.disk.exists(file) {
+		visit(name, file)
+	}
+	if kind != Dataloader {
+		return
+	}
+	others, _ := fs.Glob(s.disk.root.FS(), name+"/multidatabackend?*.json")
+	for _, file := range others {
+		visit(name+":"+strings.TrimSuffix(path.Base(file), ".json"), file)
+	}
+}
+
+func (s *Store) entry(d Document, file string) Entry {
+	m := d.Metadata
+	e := Entry{"name": m.Name, "created_at": m.CreatedAt, "modified_at": m.ModifiedAt}
+	object := d.Options()
+	switch d.Kind {
+	case Model:
+		e["description"], e["tags"] = m.Description, m.Tags
+		e["model_family"], e["model_type"], e["model_flavour"], e["lora_type"] = m.ModelFamily, m.ModelType, m.ModelFlavour, m.LoraType
+		dataloader := text(object, dataloaderOption)
+		e["dataloader_path"], e["data_backend_config"], e["has_dataloader"] = Text(dataloader), Text(dataloader), dataloader != ""
+	case Dataloader:
+		e["dataset_count"], e["path"] = len(d.Config.([]any)), filepath.Join(s.dir, filepath.FromSlash(file))
+	case Webhook:
+		for _, field := range []string{"webhook_type", "callback_url", "webhook_url", "message_prefix", "log_level"} {
+			e[field] = object[field]
+		}
+		if e["log_level"] == nil {
+			e["log_level"] = "info"
+		}
+	case Lycoris:
+		e["algo"], e["factor"], e["multiplier"] = object["algo"], object["factor"], object["multiplier"]
+	}
+	return e
+}

@@ -1,0 +1,122 @@
+package configs
+
+import (
+	"encoding/json"
+	"maps"
+	"reflect"
+	"strings"
+)
+
+const dashes = "--"
+
+// dataloaderOption is stored without dashes and shown with and without them, as the original does.
+const dataloaderOption = "data_backend_config"
+
+// lookup finds an option in either spelling, with dashes first.
+func lookup(options map[string]any, name string) (any, bool) {
+	if value, ok := options[dashes+name]; ok {
+		return value, true
+	}
+	value, ok := options[name]
+	return value, ok
+}
+
+// text returns an option that is a string, else "".
+func text(options map[string]any, name string) string {
+	value, _ := lookup(options, name)
+	s, _ := value.(string)
+	return s
+}
+
+// set stores an option in the spelling of key and removes the other one.
+func set(options map[string]any, key string, value any) {
+	name := strings.TrimPrefix(key, dashes)
+	delete(options, name)
+	delete(options, dashes+name)
+	options[key] = value
+}
+
+// fold keeps one spelling of every option, "--name" or "name". Where both were sent with different values, one of them is
+// usually what the client read before (stored) and the other one is new: the new one is kept, and of two new ones the one
+// with dashes.
+func fold(sent, stored map[string]any) map[string]any {
+	folded := maps.Clone(sent)
+	for key, dashed := range sent {
+		name, ok := strings.CutPrefix(key, dashes)
+		plain, twice := sent[name]
+		if !ok || !twice {
+			continue
+		}
+		before, _ := lookup(stored, name)
+		if same(dashed, before) && !same(plain, before) {
+			delete(folded, key)
+		} else {
+			delete(folded, name)
+		}
+	}
+	if value, ok := folded[dashes+dataloaderOption]; ok {
+		set(folded, dataloaderOption, value)
+	}
+	return folded
+}
+
+// shown is what clients get: the path of the dataloader under both spellings.
+func shown(options map[string]any) map[string]any {
+	out := maps.Clone(options)
+	if value, ok := lookup(options, dataloaderOption); ok {
+		out[dataloaderOption], out[dashes+dataloaderOption] = value, value
+	}
+	return out
+}
+
+// same compares JSON values; numbers by value, because clients spell them anew (1e-05, 0.00001).
+func same(a, b any) bool { return reflect.DeepEqual(byValue(a), byValue(b)) }
+
+func byValue(value any) any {
+	switch v := value.(type) {
+	case json.Number:
+		if number, err := v.Float64(); err == nil {
+			return number
+		}
+		return v.String()
+	case []any:
+		out := make([]any, len(v))
+		for i, item := range v {
+			out[i] = byValue(item)
+		}
+		return out
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, item := range v {
+			out[key] = byValue(item)
+		}
+		return out
+	}
+	return value
+}
+
+// repoint replaces the name of an environment in every text that is a path of it, as "name/multidatabackend.json".
+func repoint(value any, from, to string) any {
+	switch v := value.(type) {
+	case string:
+		for _, prefix := range []string{"", "./", "config/"} {
+			rest, ok := strings.CutPrefix(v, prefix+from)
+			if ok && (rest == ".json" || strings.HasPrefix(rest, "/")) {
+				return prefix + to + rest
+			}
+		}
+	case []any:
+		out := make([]any, len(v))
+		for i, item := range v {
+			out[i] = repoint(item, from, to)
+		}
+		return out
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, item := range v {
+			out[key] = repoint(item, from, to)
+		}
+		return out
+	}
+	return value
+}
