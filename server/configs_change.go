@@ -2,7 +2,6 @@ package server
 
 import (
 	"fmt"
-	"net/http"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -213,14 +212,4 @@ func (s *Server) validateStoredConfig(c *fiber.Ctx) error {
 	report := s.judge(d.Kind, d.Config).report()
 	report["name"] = d.Name
 	return c.JSON(report)
-}
-
-// redirectToConfigs answers /api/configs as the original does; everything else about it is at /api/configs/.
-func redirectToConfigs(c *fiber.Ctx) error {
-	target := "/api/configs/"
-	if query := c.Context().QueryArgs().String(); query != "" {
-		target += "?" + query
-	}
-	c.Set(fiber.HeaderLocation, target)
-	return c.SendStatus(http.StatusTemporaryRedirect)
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/stepd/stepd/internal/fixture"
 	"github.com/stepd/stepd/sessions"
+	"github.com/stepd/stepd/sessions/configs"
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/engine/fake"
 	"github.com/stepd/stepd/sessions/job"
@@ -44,6 +45,10 @@ func serveWith(t testing.TB, options Options, e engine.Engine) *api {
 	manager, err := sessions.Open(context.Background(), sessions.Options{DataDir: filepath.Join(dir, "data"), Launcher: worker.Local{Engine: e}})
 	require.NoError(t, err)
 	options.Manager = manager
+	if options.Configs == nil {
+		options.Configs, err = configs.Open(filepath.Join(dir, "config"))
+		require.NoError(t, err)
+	}
 	listeners, err := Listen([]string{"127.0.0.1:0"})
 	require.NoError(t, err)
 	a := &api{t: t, server: New(options), address: listeners[0].Addr().String(), files: fixture.Job(t, dir)}

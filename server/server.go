@@ -18,6 +18,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/stepd/stepd/sessions"
+	"github.com/stepd/stepd/sessions/configs"
+	"github.com/stepd/stepd/sessions/job"
 	"github.com/stepd/stepd/sessions/job/aitoolkit"
 )
 
@@ -26,6 +28,10 @@ type Options struct {
 	Manager *sessions.Manager
 	// Roots are where relative names in jobs start.
 	Roots aitoolkit.Roots
+	// Configs are the environments of the SimpleTuner API.
+	Configs *configs.Store
+	// Deliver sends one message to a receiver of events, to test it; nil: receivers cannot be tested.
+	Deliver func(ctx context.Context, receiver job.Webhook, payload any) error
 	// Token that requests must carry as "Authorization: Bearer …"; empty: none is asked for.
 	Token string
 	// Hosts are the names, besides loopback ones, under which the server may be addressed.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stepd/stepd/server"
 	"github.com/stepd/stepd/sessions"
+	"github.com/stepd/stepd/sessions/configs"
 	"github.com/stepd/stepd/sessions/job/aitoolkit"
 	"github.com/stepd/stepd/sessions/worker"
 )
@@ -26,6 +27,7 @@ const shutdownGrace = 2 * time.Minute
 type serveOptions struct {
 	listen, hosts []string
 	data          string
+	configs       string
 	roots         aitoolkit.Roots
 	noAuth        bool
 }
@@ -42,6 +44,7 @@ func serveCommand() *cobra.Command {
 	flags.StringArrayVar(&o.listen, "listen", []string{"127.0.0.1:8001"}, "address to serve on; repeat for several")
 	flags.StringArrayVar(&o.hosts, "host", nil, "name under which clients reach this server, besides localhost; repeat for several")
 	flags.StringVar(&o.data, "data", "data", "folder for the index of sessions, the caches and the token")
+	flags.StringVar(&o.configs, "config-dir", "", "folder of SimpleTuner's environments; empty: config in the data folder")
 	flags.StringVar(&o.roots.Models, "models", "", "where relative model folders start; empty: the working directory")
 	flags.StringVar(&o.roots.Datasets, "datasets", "", "where relative picture folders start; empty: the working directory")
 	flags.StringVar(&o.roots.Outputs, "outputs", "", "where relative output folders start; empty: the working directory")
@@ -68,13 +71,17 @@ func serve(o serveOptions) error {
 	if err != nil {
 		return fmt.Errorf("find this program to start workers: %w", err)
 	}
+	environments, err := configs.Open(o.configs)
+	if err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	manager, err := sessions.Open(ctx, sessions.Options{DataDir: o.data, Logger: log, Launcher: worker.Command{Path: program, Args: []string{"worker"}}})
 	if err != nil {
 		return err
 	}
-	srv := server.New(server.Options{Manager: manager, Roots: o.roots, Token: token, Hosts: o.hosts, Logger: log})
+	srv := server.New(server.Options{Manager: manager, Roots: o.roots, Configs: environments, Token: token, Hosts: o.hosts, Logger: log})
 	for _, listener := range listeners {
 		log.Info("serving", zap.String("address", "http://"+listener.Addr().String()))
 		if address, ok := listener.Addr().(*net.TCPAddr); ok && !address.IP.IsLoopback() {
@@ -91,12 +98,15 @@ func serve(o serveOptions) error {
 	}
 	ended, cancel := context.WithTimeout(context.Background(), shutdownGrace)
 	defer cancel()
-	return errors.Join(err, manager.Close(ended), srv.Shutdown(ended))
+	return errors.Join(err, manager.Close(ended), srv.Shutdown(ended), environments.Close())
 }
 
 // complete makes paths absolute and refuses to serve other machines without a token.
 func (o *serveOptions) complete() error {
-	for _, path := range []*string{&o.data, &o.roots.Models, &o.roots.Datasets, &o.roots.Outputs} {
+	if o.configs == "" {
+		o.configs = filepath.Join(o.data, "config")
+	}
+	for _, path := range []*string{&o.data, &o.configs, &o.roots.Models, &o.roots.Datasets, &o.roots.Outputs} {
 		absolute, err := filepath.Abs(*path)
 		if err != nil {
 			return usageError("%w", err)

@@ -169,11 +169,11 @@ func (s *Store) Copy(kind Kind, name, target string) (Metadata, error) {
 		return Metadata{}, err
 	}
 	return s.duplicate(old, target, func(m *Metadata) {
-		origin := string(old.Metadata.Description)
-		if origin == "" {
-			origin = name
+		origin := name
+		if old.Metadata.Description != nil {
+			origin = *old.Metadata.Description
 		}
-		m.Description, m.Tags, m.ParentTemplate = Text("Copy of "+origin), old.Metadata.Tags, old.Metadata.ParentTemplate
+		m.Description, m.Tags, m.ParentTemplate = orNull("Copy of "+origin), old.Metadata.Tags, old.Metadata.ParentTemplate
 	})
 }
 

@@ -48,8 +48,8 @@ func (s *Store) dataloaderPlace(environment, requested string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if !strings.HasSuffix(file, ".json") || strings.HasPrefix(path.Base(file), ".") || strings.HasSuffix(file, ".metadata.json") ||
-		path.Base(file) == folderFile[Model] || strings.Contains("/"+path.Dir(file), "/.") {
+	hidden := strings.Contains("/"+file, "/.")
+	if hidden || path.Ext(file) != ".json" || strings.HasSuffix(file, ".metadata.json") || path.Base(file) == folderFile[Model] {
 		return "", refuse(ErrOutside, "path: '%s' cannot be the file of a dataloader; name a file that ends in .json", requested)
 	}
 	return file, nil
@@ -210,7 +210,7 @@ func (s *Store) ReadFile(file string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if strings.HasPrefix(name, webhookFolder+"/") || strings.HasPrefix(path.Base(name), ".") || !strings.HasSuffix(name, ".json") {
+	if strings.HasPrefix(name, webhookFolder+"/") || strings.Contains("/"+name, "/.") || path.Ext(name) != ".json" {
 		return nil, refuse(ErrOutside, "path: '%s' is not the file of a dataloader", file)
 	}
 	if !s.disk.exists(name) {

@@ -110,7 +110,7 @@ func (s *Store) Templates() ([]Metadata, error) {
 }
 
 func (e Example) template() template {
-	m := Metadata{Name: e.Name, Description: Text(e.Description), Tags: []string{}, IsTemplate: true}
+	m := Metadata{Name: e.Name, Description: orNull(e.Description), Tags: []string{}, IsTemplate: true}
 	m.describe(e.Options)
 	return template{m, e.Options}
 }
@@ -138,7 +138,7 @@ func (s *Store) template(name string) (template, error) {
 	m := s.metadata(Template, name, file)
 	if said, ok := object["_metadata"].(map[string]any); ok {
 		description, _ := said["description"].(string)
-		m.Description = Text(description)
+		m.Description = orNull(description)
 	}
 	m.IsTemplate = true
 	options := fold(unwrap(object), nil)
@@ -159,7 +159,7 @@ func (s *Store) FromTemplate(templateName, name string) (Metadata, error) {
 		return Metadata{}, err
 	}
 	metadata := s.newMetadata(name)
-	metadata.Description = Text("Created from template: " + t.metadata.Name)
-	metadata.ParentTemplate = Text(templateName)
+	metadata.Description = orNull("Created from template: " + t.metadata.Name)
+	metadata.ParentTemplate = orNull(templateName)
 	return s.store(Model, metadata, t.options, nil, s.newFile(Model, name))
 }

@@ -83,7 +83,7 @@ func (s *Store) entry(d Document, file string) Entry {
 		e["description"], e["tags"] = m.Description, m.Tags
 		e["model_family"], e["model_type"], e["model_flavour"], e["lora_type"] = m.ModelFamily, m.ModelType, m.ModelFlavour, m.LoraType
 		dataloader := text(object, dataloaderOption)
-		e["dataloader_path"], e["data_backend_config"], e["has_dataloader"] = Text(dataloader), Text(dataloader), dataloader != ""
+		e["dataloader_path"], e["data_backend_config"], e["has_dataloader"] = orNull(dataloader), orNull(dataloader), dataloader != ""
 	case Dataloader:
 		e["dataset_count"], e["path"] = len(d.Config.([]any)), filepath.Join(s.dir, filepath.FromSlash(file))
 	case Webhook:

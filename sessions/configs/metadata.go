@@ -8,30 +8,27 @@ import (
 	"time"
 )
 
-// Text is null in JSON when it is empty.
-type Text string
-
-// MarshalJSON writes null for the empty text.
-func (t Text) MarshalJSON() ([]byte, error) {
-	if t == "" {
-		return []byte("null"), nil
-	}
-	return json.Marshal(string(t))
-}
-
 // Metadata describes a configuration. The fields of the model are those of its options.
 type Metadata struct {
 	Name           string   `json:"name"`
-	Description    Text     `json:"description"`
-	ModelFamily    Text     `json:"model_family"`
-	ModelType      Text     `json:"model_type"`
-	ModelFlavour   Text     `json:"model_flavour"`
-	LoraType       Text     `json:"lora_type"`
+	Description    *string  `json:"description"`
+	ModelFamily    *string  `json:"model_family"`
+	ModelType      *string  `json:"model_type"`
+	ModelFlavour   *string  `json:"model_flavour"`
+	LoraType       *string  `json:"lora_type"`
 	CreatedAt      string   `json:"created_at"` // ISO 8601, UTC
 	ModifiedAt     string   `json:"modified_at"`
 	Tags           []string `json:"tags"`
 	IsTemplate     bool     `json:"is_template"`
-	ParentTemplate Text     `json:"parent_template"`
+	ParentTemplate *string  `json:"parent_template"`
+}
+
+// orNull is null in JSON when the text is empty.
+func orNull(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
 }
 
 // Details are what a client may say about a configuration; empty ones leave the old ones as they are.
@@ -42,7 +39,7 @@ type Details struct {
 
 func (m *Metadata) apply(d Details) {
 	if d.Description != "" {
-		m.Description = Text(d.Description)
+		m.Description = &d.Description
 	}
 	if len(d.Tags) > 0 {
 		m.Tags = d.Tags
@@ -51,12 +48,12 @@ func (m *Metadata) apply(d Details) {
 
 // describe takes what the options say about the model.
 func (m *Metadata) describe(options map[string]any) {
-	for name, field := range map[string]*Text{
+	for name, field := range map[string]**string{
 		"model_family": &m.ModelFamily, "model_type": &m.ModelType, "model_flavour": &m.ModelFlavour, "lora_type": &m.LoraType,
 	} {
 		if value, ok := lookup(options, name); ok {
 			said, _ := value.(string)
-			*field = Text(said)
+			*field = orNull(said)
 		}
 	}
 }
