@@ -63,6 +63,16 @@ func TestProblems(t *testing.T) {
 		{"save.dtype", func(j *Job) { j.Save.DType = "int8" }},
 		{"tracking.to", func(j *Job) { j.Tracking = &Tracking{To: []string{"paper"}} }},
 		{"save.style", func(j *Job) { j.Save.Style = "other" }},
+		{"save.every_epochs", func(j *Job) { j.Save.EveryEpochs = -1 }},
+		{"save.rolling", func(j *Job) { j.Save.Rolling = -1 }},
+		{"save.keep_rolling", func(j *Job) { j.Save.KeepRolling = -1 }},
+		{"sampling.every_epochs", func(j *Job) { j.Sampling.EveryEpochs = -1 }},
+		{"sampling.weights", func(j *Job) { j.Sampling.Weights = "best" }},
+		{"sampling.prompts[0].count", func(j *Job) { j.Sampling.Prompts[0].Count = 65 }},
+		{"scripts.upload.command", func(j *Job) { j.Scripts = &Scripts{Upload: &Script{}} }},
+		{"scripts.validation.timeout", func(j *Job) {
+			j.Scripts = &Scripts{Validation: &Script{Command: []string{"true"}, Timeout: -1}}
+		}},
 		{"sampling.preview", func(j *Job) { j.Sampling.Preview = -1 }},
 		{"sampling.prompts[0].width", func(j *Job) { j.Sampling.Prompts[0].Width = 513 }},
 		{"sampling.prompts[0].steps", func(j *Job) { j.Sampling.Prompts[0].Steps = 0 }},
