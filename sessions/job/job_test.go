@@ -63,6 +63,35 @@ func TestProblems(t *testing.T) {
 		{"save.dtype", func(j *Job) { j.Save.DType = "int8" }},
 		{"tracking.to", func(j *Job) { j.Tracking = &Tracking{To: []string{"paper"}} }},
 		{"save.style", func(j *Job) { j.Save.Style = "other" }},
+		{"sampling.prompts[0].width", func(j *Job) { j.Sampling.Prompts[0].Width = 513 }},
+		{"sampling.prompts[0].steps", func(j *Job) { j.Sampling.Prompts[0].Steps = 0 }},
+		{"sampling.prompts[0].name", func(j *Job) { j.Sampling.Prompts[0].Name = "a/b" }},
+	}
+	checkProblems(t, tests)
+}
+
+// problemCase is a change that makes a valid job invalid, and the field that is named then.
+type problemCase struct {
+	field  string
+	change func(*Job)
+}
+
+func checkProblems(t *testing.T, tests []problemCase) {
+	t.Helper()
+	for _, test := range tests {
+		t.Run(test.field, func(t *testing.T) {
+			j := valid()
+			test.change(j)
+			problems := j.Validate()
+			require.Len(t, problems, 1)
+			assert.Equal(t, test.field, problems[0].Field)
+			assert.NotEmpty(t, problems[0].Message)
+		})
+	}
+}
+
+func TestProblemsOfIntervalsAndScripts(t *testing.T) {
+	checkProblems(t, []problemCase{
 		{"save.every_epochs", func(j *Job) { j.Save.EveryEpochs = -1 }},
 		{"save.rolling", func(j *Job) { j.Save.Rolling = -1 }},
 		{"save.keep_rolling", func(j *Job) { j.Save.KeepRolling = -1 }},
@@ -74,20 +103,7 @@ func TestProblems(t *testing.T) {
 			j.Scripts = &Scripts{Validation: &Script{Command: []string{"true"}, Timeout: -1}}
 		}},
 		{"sampling.preview", func(j *Job) { j.Sampling.Preview = -1 }},
-		{"sampling.prompts[0].width", func(j *Job) { j.Sampling.Prompts[0].Width = 513 }},
-		{"sampling.prompts[0].steps", func(j *Job) { j.Sampling.Prompts[0].Steps = 0 }},
-		{"sampling.prompts[0].name", func(j *Job) { j.Sampling.Prompts[0].Name = "a/b" }},
-	}
-	for _, test := range tests {
-		t.Run(test.field, func(t *testing.T) {
-			j := valid()
-			test.change(j)
-			problems := j.Validate()
-			require.Len(t, problems, 1)
-			assert.Equal(t, test.field, problems[0].Field)
-			assert.NotEmpty(t, problems[0].Message)
-		})
-	}
+	})
 }
 
 func TestAllProblemsComeAtOnce(t *testing.T) {
