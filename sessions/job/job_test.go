@@ -29,10 +29,7 @@ func TestValidJobsHaveNoProblems(t *testing.T) {
 }
 
 func TestProblems(t *testing.T) {
-	tests := []struct {
-		field  string
-		change func(j *Job)
-	}{
+	tests := []problemCase{
 		{"name", func(j *Job) { j.Name = "" }},
 		{"name", func(j *Job) { j.Name = "../up" }},
 		{"name", func(j *Job) { j.Name = ".." }},
