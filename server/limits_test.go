@@ -36,7 +36,7 @@ func TestStalledReadersAreDropped(t *testing.T) {
 	line := strings.Repeat("x", 1<<16)
 	s.add(Route{Method: http.MethodGet, Path: "/endless", Access: Open, Handle: func(s *Server, c *fiber.Ctx) error {
 		return stream(s, c, mediaText, func(ctx context.Context) ([]string, error) { return []string{line}, ctx.Err() },
-			func(w *bufio.Writer, lines []string) { _, _ = w.WriteString(lines[0]) }, "")
+			func(w *bufio.Writer, lines []string) { _, _ = w.WriteString(lines[0]) }, stillHere)
 	}})
 	listeners, err := Listen([]string{"127.0.0.1:0"})
 	require.NoError(t, err)

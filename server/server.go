@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 
 	"github.com/stepd/stepd/sessions"
 	"github.com/stepd/stepd/sessions/configs"
+	"github.com/stepd/stepd/sessions/dataset"
 	"github.com/stepd/stepd/sessions/job"
 	"github.com/stepd/stepd/sessions/job/aitoolkit"
 )
@@ -32,6 +34,10 @@ type Options struct {
 	Configs *configs.Store
 	// Deliver sends one message to a receiver of events, to test it; nil: receivers cannot be tested.
 	Deliver func(ctx context.Context, receiver job.Webhook, payload any) error
+	// Prober reads the sizes of pictures, which a training of whole epochs needs to know its length.
+	Prober dataset.Prober
+	// Script tells whether the operator allows a command line; nil: none.
+	Script func(command string) bool
 	// Token that requests must carry as "Authorization: Bearer …"; empty: none is asked for.
 	Token string
 	// Hosts are the names, besides loopback ones, under which the server may be addressed.
@@ -48,6 +54,10 @@ type Server struct {
 	document []byte            // the OpenAPI document
 	streams  atomic.Int64      // open ones
 	closing  chan struct{}     // closed by Shutdown; streams end
+	hub      *hub
+	upgrade  fiber.Handler // to a WebSocket
+	// jobConfigs are the configurations of training jobs as /status shows them, by id.
+	jobConfigs sync.Map
 }
 
 // endpoint is an exact method and path.
@@ -80,11 +90,23 @@ func New(options Options) *Server {
 	if s.document, err = openAPI(routes); err != nil {
 		options.Logger.Error("the OpenAPI document is missing", zap.Error(err))
 	}
+	s.upgrade = s.newUpgrade()
+	if options.Manager != nil {
+		s.hub = newHub(options.Manager, options.Logger)
+		go s.watch()
+	}
 	s.app.Use(s.recoverPanics, s.guard)
 	for _, route := range routes {
 		s.add(route)
 	}
 	return s
+}
+
+// watch lets the hub run until the server shuts down.
+func (s *Server) watch() {
+	ctx, cancel := s.until()
+	defer cancel()
+	s.hub.run(ctx)
 }
 
 // add registers a route; a route without a rule of access is refused to everyone. Open pages answer HEAD as well.

@@ -192,7 +192,7 @@ var (
 	abortSessionSpec  = answers(Answer{Status: http.StatusAccepted, Doc: "its state; aborting, then aborted", Example: status{}})
 	deleteSessionSpec = answers(Answer{Status: http.StatusNoContent, Doc: "forgotten"})
 	grantEpochsSpec   = answers(Answer{Status: http.StatusGone, Doc: "sessions are granted steps", Example: detail{}})
-	healthSpec        = answers(Answer{Status: http.StatusOK, Doc: "the server serves", Example: map[string]any{"status": "ok"}})
+	healthSpec        = answers(Answer{Status: http.StatusOK, Doc: "the server serves", Example: map[string]any{"status": "healthy", "mode": "unified"}})
 )
 
 func (s *Server) listSessions(c *fiber.Ctx) error {
@@ -239,7 +239,9 @@ func (s *Server) deleteSession(c *fiber.Ctx) error {
 	return c.SendStatus(http.StatusNoContent)
 }
 
-func (s *Server) health(c *fiber.Ctx) error { return c.JSON(fiber.Map{"status": "ok"}) }
+func (s *Server) health(c *fiber.Ctx) error {
+	return c.JSON(fiber.Map{"status": "healthy", "mode": "unified"})
+}
 
 func (s *Server) grantEpochs(*fiber.Ctx) error {
 	return failure(http.StatusGone, "Epoch-based control has been replaced. Use POST /sessions/{session_id}/steps instead.")

@@ -167,7 +167,7 @@ func TestFixedAnswers(t *testing.T) {
 		status       int
 		body         string // empty: not checked
 	}{
-		{"GET", "/health", nil, 200, `{"status":"ok"}`},
+		{"GET", "/health", nil, 200, `{"mode":"unified","status":"healthy"}`},
 		{"GET", "/sessions/x", nil, 404, `{"detail":"'unknown session \"x\"'"}`},
 		{"GET", "/sessions/%2e%2e%2fetc", nil, 404, `{"detail":"'unknown session \"../etc\"'"}`},
 		{"POST", "/sessions/x/steps", nil, 404, notFound},

@@ -67,9 +67,12 @@ func wantsEvents(c *fiber.Ctx) bool {
 	return strings.Contains(c.Get(fiber.HeaderAccept), "text/event-stream")
 }
 
+// stillHere is the comment that keeps a silent stream of events open.
+func stillHere() string { return ": still here\n\n" }
+
 // stream sends what next returns until it ends, the client leaves or reads nothing for too long, or the server shuts down.
 // next gets a context that ends with the heartbeat; write sends a batch and silence the heartbeat.
-func stream[T any](s *Server, c *fiber.Ctx, kind string, next func(context.Context) ([]T, error), write func(*bufio.Writer, []T), silence string) error {
+func stream[T any](s *Server, c *fiber.Ctx, kind string, next func(context.Context) ([]T, error), write func(*bufio.Writer, []T), silence func() string) error {
 	leave, err := s.enterStream()
 	if err != nil {
 		return err
@@ -98,7 +101,7 @@ func stream[T any](s *Server, c *fiber.Ctx, kind string, next func(context.Conte
 			case err == nil:
 				write(w, items)
 			case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && !clientLeft(conn):
-				_, _ = w.WriteString(silence)
+				_, _ = w.WriteString(silence())
 			default:
 				return
 			}
@@ -128,13 +131,13 @@ func (s *Server) streamLogs(c *fiber.Ctx) error {
 				number++
 				_, _ = fmt.Fprintf(w, "id: %d\nevent: log\ndata: %s\n\n", number, line)
 			}
-		}, ": still here\n\n")
+		}, stillHere)
 	}
 	return stream(s, c, "text/plain; charset=utf-8", reader.Next, func(w *bufio.Writer, lines []string) {
 		for _, line := range lines {
 			_, _ = w.WriteString(line + "\n")
 		}
-	}, "")
+	}, func() string { return "" })
 }
 
 var getEventsSpec = Spec{
@@ -176,7 +179,7 @@ func (s *Server) getEvents(c *fiber.Ctx) error {
 	if last, err := strconv.ParseInt(c.Get("Last-Event-ID"), 10, 64); err == nil && last > since {
 		since = last
 	}
-	return stream(s, c, "text/event-stream", session.Subscribe(since).Next, writeEvents, ": still here\n\n")
+	return stream(s, c, "text/event-stream", session.Subscribe(since).Next, writeEvents, stillHere)
 }
 
 func writeEvents(w *bufio.Writer, events []sessions.Event) {

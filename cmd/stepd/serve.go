@@ -71,6 +71,10 @@ func serve(o serveOptions) error {
 	if err != nil {
 		return fmt.Errorf("find this program to start workers: %w", err)
 	}
+	core, err := native()
+	if err != nil {
+		return err
+	}
 	environments, err := configs.Open(o.configs)
 	if err != nil {
 		return err
@@ -81,7 +85,7 @@ func serve(o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	srv := server.New(server.Options{Manager: manager, Roots: o.roots, Configs: environments, Token: token, Hosts: o.hosts, Logger: log})
+	srv := server.New(server.Options{Manager: manager, Roots: o.roots, Configs: environments, Prober: core, Token: token, Hosts: o.hosts, Logger: log})
 	for _, listener := range listeners {
 		log.Info("serving", zap.String("address", "http://"+listener.Addr().String()))
 		if address, ok := listener.Addr().(*net.TCPAddr); ok && !address.IP.IsLoopback() {

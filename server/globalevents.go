@@ -1,0 +1,171 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"maps"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/stepd/stepd/sessions"
+	"github.com/stepd/stepd/sessions/job"
+)
+
+// globalNames are the names of messages on /api/events, by the type of the object.
+var globalNames = map[string]string{
+	typeStage: "lifecycle.stage", typeStatus: "training.status", typeState: "training.status", typeNotification: "notification",
+	typeError: "error", typeCheckpoint: "callback:checkpoint", typeValidation: "callback:validation", typePreview: "callback:validation",
+}
+
+// globalForm is an event as the user interface of SimpleTuner receives it: the object itself with more keys, but for steps,
+// which are short.
+func globalForm(s *sessions.Session, e sessions.Event, p Payload) (name string, form map[string]any) {
+	if e.Kind == sessions.KindStep {
+		var step sessions.StepEvent
+		if json.Unmarshal(e.Data, &step) == nil {
+			now := progressOf(s, s.Snapshot(), step)
+			return "training.progress", map[string]any{"id": e.Seq, "type": "training.progress", "job_id": s.ID(), "timestamp": p.Body["timestamp"],
+				"percent": now.Percent, "step": now.Step, "total_steps": now.TotalSteps, "epoch": now.Epoch, "total_epochs": now.TotalEpochs,
+				"loss": now.Loss, "learning_rate": now.LearningRate, "metrics": now.Metrics}
+		}
+	}
+	form = maps.Clone(p.Body)
+	form["id"], form["message_type"], form["headline"] = e.Seq, p.Type, p.Title
+	form["timestamp_display"] = e.Time.UTC().Format("15:04:05")
+	for key, fallback := range map[string]any{"body": p.Message, "images": []picture{}, "videos": []picture{}, "audios": []picture{}} {
+		if form[key] == nil {
+			form[key] = fallback
+		}
+	}
+	name = globalNames[p.Type]
+	switch {
+	case p.Type == typeNotification && p.Severity == severityDebug:
+		name = "callback:debug"
+	case name == "callback:validation":
+		form["validation"] = map[string]any{"title": p.Title, "prompt": p.Body["body"], "score": nil, "assets": []any{}}
+	case name == "training.status":
+		if data, ok := p.Body["data"].(map[string]any); ok {
+			form["status"] = data["status"]
+		}
+	}
+	return name, form
+}
+
+var globalEventsSpec = Spec{
+	Headers: []Field{{Name: "Last-Event-ID", Kind: job.Int, Doc: "id of the last event of a stream that broke; without it the newest thousand come first"}},
+	Answers: []Answer{{Status: http.StatusOK, Media: mediaEvents, Doc: "one message an event of any training job, with its id; heartbeats between them"}},
+}
+
+// streamGlobalEvents is the stream of all training jobs. Ids are the same after a restart of the server.
+func (s *Server) streamGlobalEvents(c *fiber.Ctx) error {
+	after := s.hub.recent()
+	if last, err := strconv.ParseInt(c.Get("Last-Event-ID"), 10, 64); err == nil && last >= 0 {
+		after = last
+	}
+	greeted := false
+	next := func(ctx context.Context) (found []entry, err error) {
+		if !greeted {
+			greeted = true
+			return nil, nil
+		}
+		found, after, err = s.hub.next(ctx, after)
+		return found, err
+	}
+	return stream(s, c, "text/event-stream", next, writeGlobalEvents, func() string {
+		return fmt.Sprintf("event: heartbeat\ndata: {\"type\":\"heartbeat\",\"timestamp\":%.3f}\n\n", epochSeconds(time.Now()))
+	})
+}
+
+// writeGlobalEvents writes the greeting for an empty batch.
+func writeGlobalEvents(w *bufio.Writer, found []entry) {
+	if len(found) == 0 {
+		_, _ = w.WriteString("event: connection\ndata: {\"type\":\"connected\",\"message\":\"Connected to stepd\"}\n\n")
+	}
+	for _, e := range found {
+		_, _ = fmt.Fprintf(w, "id: %d\nevent: %s\ndata: %s\n\n", e.seq, e.name, e.data)
+	}
+}
+
+// broadcast is the long poll's answer.
+type broadcast struct {
+	Events    []json.RawMessage `json:"events"`
+	NextIndex int64             `json:"next_index"`
+}
+
+// longestPoll bounds how long a long poll waits, in seconds.
+const longestPoll = 60
+
+var broadcastSpec = Spec{
+	Query: []Field{
+		{Name: "last_event_index", Kind: job.Int, Max: largestInteger, Default: 0, Doc: "answer the events after this index; 0: the newest ones"},
+		{Name: "timeout", Kind: job.Int, Max: longestPoll, Default: 30, Doc: "seconds to wait for an event"},
+	},
+	Answers: []Answer{{Status: http.StatusOK, Doc: "the events, and the index to ask for next", Example: broadcast{}}},
+}
+
+// pollGlobalEvents waits for events after an index.
+func (s *Server) pollGlobalEvents(c *fiber.Ctx) error {
+	after, err := queryInt(c, "last_event_index", 0)
+	if err != nil {
+		return err
+	}
+	timeout, err := queryInt(c, "timeout", 30)
+	if err != nil {
+		return err
+	}
+	if after == 0 {
+		after = s.hub.recent()
+	}
+	closing, cancel := s.until()
+	defer cancel()
+	ctx, cancel := context.WithTimeout(closing, time.Duration(min(timeout, longestPoll))*time.Second)
+	defer cancel()
+	found, after, err := s.hub.next(ctx, after)
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	answer := broadcast{Events: make([]json.RawMessage, 0, len(found)), NextIndex: after}
+	for _, e := range found {
+		answer.Events = append(answer.Events, e.data)
+	}
+	return c.JSON(answer)
+}
+
+// recentLines is the length of the list of recent events.
+const recentLines = 50
+
+var recentTemplate = template.Must(template.New("recent").Parse(`<ul class="list-group event-list">
+{{- range .}}
+  <li class="list-group-item event-{{.severity}}"><small class="text-muted">{{.timestamp_display}}</small> {{.message}}</li>
+{{- else}}
+  <li class="list-group-item text-muted">No recent events</li>
+{{- end}}
+</ul>
+`))
+
+var recentEventsSpec = answers(Answer{Status: http.StatusOK, Media: mediaHTML, Doc: "the newest events as a list, newest first"})
+
+// listRecentEvents is the list for a web page.
+func (s *Server) listRecentEvents(c *fiber.Ctx) error {
+	var lines []map[string]any
+	for _, e := range s.hub.tail() {
+		var form map[string]any
+		if json.Unmarshal(e.data, &form) == nil && form["message"] != nil && len(lines) < recentLines {
+			lines = append(lines, form)
+		}
+	}
+	var page bytes.Buffer
+	if err := recentTemplate.Execute(&page, lines); err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderContentType, "text/html; charset=utf-8")
+	return c.Send(page.Bytes())
+}

@@ -1,0 +1,285 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/stepd/stepd/sessions"
+)
+
+const (
+	// recentEvents and recentBytes bound what is kept in memory; older events are read from the store again.
+	recentEvents = 1000
+	recentBytes  = 32 << 20
+	// hubPause is the least time between two rounds of news, so that many readers of fast steps cost little.
+	hubPause = 200 * time.Millisecond
+	// backlog is how many events at once tell that there are more; the hub then does not pause.
+	backlog = 128
+	// strangerRounds is for how many rounds an event of an unknown session is waited for: one that is being created is not
+	// in the manager's list yet, one that was deleted never will be.
+	strangerRounds = 5
+)
+
+// hub reads the events of all training jobs once and encodes them once, for any number of readers. It also keeps what
+// /status tells besides the snapshot.
+type hub struct {
+	manager *sessions.Manager
+	log     *zap.Logger
+
+	mu      sync.Mutex
+	entries []entry // newest events, oldest first
+	bytes   int     // of their encodings
+	floor   int64   // Seq after which all events are in memory
+	newest  int64   // Seq up to which events have been looked at
+	jobs    map[string]*jobProgress
+	changed chan struct{} // closed, and replaced, by news
+}
+
+// entry is one event of a job, encoded.
+type entry struct {
+	seq   int64
+	frame []byte // on /api/training/events/stream
+	name  string // on /api/events
+	data  []byte // on /api/events
+}
+
+// jobProgress is what is known about a job besides its snapshot.
+type jobProgress struct {
+	state     sessions.State // of the last transition that was looked at
+	stages    []stage        // in order of their beginning; emptied when steps begin
+	peak      int64          // highest step ever reached; training may have fallen back behind it
+	cancelled bool           // by /cancel
+}
+
+func newHub(manager *sessions.Manager, log *zap.Logger) *hub {
+	h := &hub{manager: manager, log: log, jobs: map[string]*jobProgress{}, changed: make(chan struct{})}
+	h.newest = max(manager.LastSeq()-recentEvents, 0)
+	h.floor = h.newest
+	for _, s := range manager.Sessions() {
+		now := s.Snapshot()
+		if isTraining(s) && now.LastStep != nil {
+			h.jobs[s.ID()] = &jobProgress{peak: max(now.Completed, now.LastStep.Step)}
+		}
+	}
+	return h
+}
+
+// run follows the manager until ctx ends or the manager closes.
+func (h *hub) run(ctx context.Context) {
+	strange := 0
+	for after := h.newest; ; {
+		events, err := h.manager.Subscribe(after).Next(ctx)
+		if errors.Is(err, io.EOF) || ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			h.log.Warn("events cannot be read; trying again", zap.Error(err))
+		}
+		taken := h.take(events, strange < strangerRounds)
+		if strange++; taken > 0 {
+			after, strange = events[taken-1].Seq, 0
+		}
+		if taken >= backlog {
+			continue
+		}
+		select {
+		case <-time.After(hubPause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// take encodes events and tells readers, and returns how many it has dealt with: it stops before one of a session that is
+// unknown, when patient.
+func (h *hub) take(events []sessions.Event, patient bool) int {
+	var taken []entry
+	count := 0
+	for _, e := range events {
+		session, err := h.manager.Session(e.Session)
+		if err != nil && patient {
+			break
+		}
+		count++
+		if err == nil && isTraining(session) {
+			h.track(e)
+			taken = append(taken, encodeEntry(session, e))
+		}
+	}
+	if count == 0 {
+		return 0
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, one := range taken {
+		h.bytes += one.size()
+	}
+	h.entries = append(h.entries, taken...)
+	drop := 0
+	for len(h.entries)-drop > recentEvents || h.bytes > recentBytes {
+		h.bytes -= h.entries[drop].size()
+		h.floor = h.entries[drop].seq
+		drop++
+	}
+	h.entries = slices.Delete(h.entries, 0, drop)
+	h.newest = events[count-1].Seq
+	close(h.changed)
+	h.changed = make(chan struct{})
+	return count
+}
+
+func (e entry) size() int { return len(e.frame) + len(e.data) }
+
+// encodeEntry writes an event in both forms.
+func encodeEntry(s *sessions.Session, e sessions.Event) entry {
+	p, _ := EventPayload(s, e)
+	name, form := globalForm(s, e, p)
+	frame, err := json.Marshal(map[string]any{"job_id": s.ID(), "event": p.Body})
+	data, dataErr := json.Marshal(form)
+	if err != nil || dataErr != nil {
+		// A Body is made of values that JSON can express.
+		frame, data = []byte("{}"), []byte("{}")
+	}
+	return entry{seq: e.Seq, frame: frame, name: name, data: data}
+}
+
+// next returns the events after a Seq, at most a few hundred, and the Seq up to which there are none left out. It waits for
+// at least one.
+func (h *hub) next(ctx context.Context, after int64) ([]entry, int64, error) {
+	for {
+		found, upTo, changed, missing := h.since(after)
+		if missing {
+			var err error
+			if found, upTo, err = h.readBack(ctx, after); err != nil {
+				return nil, after, err
+			}
+		}
+		after = upTo
+		switch {
+		case len(found) > 0:
+			return found, upTo, nil
+		case missing:
+			continue
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, after, ctx.Err()
+		}
+	}
+}
+
+// since returns what is in memory; missing tells that older events are wanted.
+func (h *hub) since(after int64) (found []entry, upTo int64, changed <-chan struct{}, missing bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if after < h.floor {
+		return nil, after, nil, true
+	}
+	first, _ := slices.BinarySearchFunc(h.entries, after+1, func(e entry, seq int64) int { return cmp.Compare(e.seq, seq) })
+	found = slices.Clone(h.entries[first:min(len(h.entries), first+backlog)])
+	if first+len(found) < len(h.entries) {
+		return found, found[len(found)-1].seq, h.changed, false
+	}
+	return found, max(after, h.newest), h.changed, false
+}
+
+// readBack returns events that are no longer in memory.
+func (h *hub) readBack(ctx context.Context, after int64) ([]entry, int64, error) {
+	events, err := h.manager.Subscribe(after).Next(ctx)
+	if err != nil {
+		return nil, after, err
+	}
+	var found []entry
+	for _, e := range events {
+		if session, err := h.manager.Session(e.Session); err == nil && isTraining(session) {
+			found = append(found, encodeEntry(session, e))
+		}
+	}
+	return found, events[len(events)-1].Seq, nil
+}
+
+// recent is a Seq after which there are at most recentEvents events.
+func (h *hub) recent() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.floor
+}
+
+// track remembers what an event says about its job's progress.
+func (h *hub) track(e sessions.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	job := h.jobLocked(e.Session)
+	switch e.Kind {
+	case sessions.KindState:
+		var change sessions.StateEvent
+		if json.Unmarshal(e.Data, &change) == nil {
+			job.state, job.stages = change.To, nil
+		}
+	case sessions.KindStage:
+		var now sessions.StageEvent
+		if json.Unmarshal(e.Data, &now) == nil {
+			job.begin(describeStage(now))
+		}
+	case sessions.KindStep:
+		var step sessions.StepEvent
+		if json.Unmarshal(e.Data, &step) == nil {
+			job.peak, job.stages = max(job.peak, step.Step), nil
+		}
+	}
+}
+
+func (h *hub) jobLocked(id string) *jobProgress {
+	job, known := h.jobs[id]
+	if !known {
+		job = &jobProgress{}
+		h.jobs[id] = job
+	}
+	return job
+}
+
+// begin adds news of a stage. Stages follow each other, so those before it are done.
+func (j *jobProgress) begin(now stage) {
+	stages := []stage{} // a new list: readers may have the old one
+	for _, earlier := range j.stages {
+		if earlier.Key != now.Key {
+			earlier.Status, earlier.Percent, earlier.Current = stageCompleted, 100, earlier.Total
+			stages = append(stages, earlier)
+		}
+	}
+	j.stages = append(stages, now)
+}
+
+// cancel remembers that a job ends by /cancel.
+func (h *hub) cancel(id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.jobLocked(id).cancelled = true
+}
+
+// of returns what is known about a job.
+func (h *hub) of(now sessions.Snapshot) jobProgress {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	job := h.jobLocked(now.ID)
+	job.peak = max(job.peak, now.Completed)
+	return *job
+}
+
+// tail is what is in memory, newest first.
+func (h *hub) tail() []entry {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	entries := slices.Clone(h.entries)
+	slices.Reverse(entries)
+	return entries
+}

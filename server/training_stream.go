@@ -1,0 +1,132 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/fasthttp/websocket"
+	contrib "github.com/gofiber/contrib/websocket"
+	"github.com/gofiber/fiber/v2"
+	"go.uber.org/zap"
+
+	"github.com/stepd/stepd/sessions/job"
+)
+
+const (
+	// largestFrame bounds what a WebSocket client may send; nothing it sends is used.
+	largestFrame = 4 << 10
+	// writeLimit is how long one frame may take; a client that reads slower is disconnected and may come back.
+	writeLimit = 30 * time.Second
+)
+
+var trainingStreamSpec = Spec{
+	Headers: []Field{{Name: "Last-Event-ID", Kind: job.Int, Doc: "id of the last event of a stream of events that broke"}},
+	Answers: []Answer{
+		{Status: http.StatusOK, Media: mediaEvents, Doc: "the events of the current job from its first one on, then those of later jobs, each as {\"job_id\", \"event\"}; with a WebSocket upgrade the same objects are its frames"},
+		{Status: http.StatusNotFound, Doc: "neither an upgrade to a WebSocket nor Accept: text/event-stream"},
+	},
+}
+
+// trainingStream answers as a WebSocket or as SSE. Both replay the current job from its beginning.
+func (s *Server) trainingStream(c *fiber.Ctx) error {
+	switch {
+	case contrib.IsWebSocketUpgrade(c):
+		return s.upgrade(c)
+	case !wantsEvents(c):
+		return failure(http.StatusNotFound, "this is a stream: connect with a WebSocket, or send Accept: text/event-stream")
+	}
+	after, err := s.beginningOfJob(c.Context())
+	if err != nil {
+		return err
+	}
+	if last, err := strconv.ParseInt(c.Get("Last-Event-ID"), 10, 64); err == nil && last >= 0 {
+		after = last
+	}
+	next := func(ctx context.Context) (found []entry, err error) {
+		found, after, err = s.hub.next(ctx, after)
+		return found, err
+	}
+	return stream(s, c, "text/event-stream", next, func(w *bufio.Writer, found []entry) {
+		for _, e := range found {
+			_, _ = fmt.Fprintf(w, "id: %d\ndata: %s\n\n", e.seq, e.frame)
+		}
+	}, stillHere)
+}
+
+// beginningOfJob is the Seq before the first event of the current job; without a job, the newest.
+func (s *Server) beginningOfJob(ctx context.Context) (int64, error) {
+	newest := s.options.Manager.LastSeq()
+	session := s.currentJob()
+	if session == nil {
+		return newest, nil
+	}
+	first, err := session.Events(ctx, 0, 1)
+	if err != nil || len(first) == 0 {
+		return newest, err
+	}
+	return first[0].Seq - 1, nil
+}
+
+// newUpgrade makes the handler that turns a request into a WebSocket. The Origin has been checked by the guard.
+func (s *Server) newUpgrade() fiber.Handler {
+	return contrib.New(func(conn *contrib.Conn) { s.followJobs(conn.Conn) }, contrib.Config{RecoverHandler: func(*contrib.Conn) {
+		if r := recover(); r != nil {
+			s.options.Logger.Error("websocket panicked", zap.Any("panic", r))
+		}
+	}})
+}
+
+// followJobs writes frames until the client leaves or the server shuts down.
+func (s *Server) followJobs(conn *websocket.Conn) {
+	ctx, cancel := s.until()
+	defer cancel()
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		defer cancel()
+		conn.SetReadLimit(largestFrame)
+		for {
+			if _, _, err := conn.NextReader(); err != nil {
+				return
+			}
+		}
+	}()
+	err := s.writeFrames(ctx, conn)
+	if err != nil && ctx.Err() == nil {
+		s.options.Logger.Info("websocket ended", zap.Error(err))
+	}
+	_ = conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseGoingAway, ""), time.Now().Add(time.Second))
+	_ = conn.Close()
+	<-left
+}
+
+func (s *Server) writeFrames(ctx context.Context, conn *websocket.Conn) error {
+	after, err := s.beginningOfJob(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		var found []entry
+		tick, done := context.WithTimeout(ctx, heartbeat)
+		found, after, err = s.hub.next(tick, after)
+		done()
+		switch {
+		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+			if err := conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeLimit)); err != nil {
+				return err
+			}
+		case err != nil:
+			return err
+		}
+		for _, e := range found {
+			if err := errors.Join(conn.SetWriteDeadline(time.Now().Add(writeLimit)), conn.WriteMessage(websocket.TextMessage, e.frame)); err != nil {
+				return err
+			}
+		}
+	}
+}
