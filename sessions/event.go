@@ -37,6 +37,7 @@ const (
 	KindCheckpointRemoved Kind = "checkpoint_removed" // CheckpointRemovedEvent: retention or quarantine
 	KindSample            Kind = "sample"             // SampleEvent
 	KindPreview           Kind = "preview"            // PreviewEvent
+	KindScript            Kind = "script"             // ScriptEvent
 	KindSampleFailed      Kind = "sample_failed"      // MessageEvent
 	KindError             Kind = "error"              // MessageEvent
 	KindBudgetExhausted   Kind = "budget_exhausted"   // BudgetEvent, once per grant that was used up
@@ -153,4 +154,15 @@ type PreviewEvent struct {
 	Name          string  `json:"name,omitempty"` // short name of the prompt
 	Width         int     `json:"width"`          // of the finished picture
 	Height        int     `json:"height"`
+}
+
+// ScriptEvent reports a script of the operator that has ended.
+type ScriptEvent struct {
+	Script   string   `json:"script"` // "validation", "checkpoint" or "upload"
+	Step     int64    `json:"step"`   // at which it was started
+	Argv     []string `json:"argv"`
+	ExitCode int      `json:"exit_code"` // -1: it did not start, or was killed
+	Seconds  float64  `json:"seconds"`
+	Problem  string   `json:"problem,omitempty"` // empty: exit code 0
+	Output   string   `json:"output,omitempty"`  // the end of what it printed
 }

@@ -79,12 +79,6 @@ func (m *Manager) Subscribe(after int64) *Feed {
 	return &Feed{after: after, read: read, position: func(e Event) int64 { return e.Seq }, pending: m.newest}
 }
 
-// LastSeq is the Seq of the newest event of all sessions, 0 before the first.
-func (m *Manager) LastSeq() int64 {
-	newest, _, _ := m.newest()
-	return newest
-}
-
 // newest is the newest Seq.
 func (m *Manager) newest() (int64, <-chan struct{}, bool) {
 	m.mu.Lock()

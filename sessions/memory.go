@@ -35,8 +35,8 @@ func (p *memoryPool) acquire(ctx context.Context, device string, plan engine.Pla
 	d := p.deviceLocked(device, plan)
 	if plan.Total > d.capacity {
 		p.mu.Unlock()
-		return nil, engine.Errorf(engine.OutOfMemory, "the run needs %.2f GiB of %s memory, but sessions may use %.2f GiB together; "+
-			"lower resolution, batch size or rank, or give the server more memory", gib(plan.Total), device, gib(d.capacity))
+		return nil, engine.Errorf(engine.OutOfMemory, "the run needs %v of %s memory, but sessions may use %v together; "+
+			"lower resolution, batch size or rank, or give the server more memory", engine.Bytes(plan.Total), device, engine.Bytes(d.capacity))
 	}
 	request := &memoryRequest{bytes: plan.Total, admitted: make(chan struct{})}
 	d.queue = append(d.queue, request)
@@ -97,5 +97,3 @@ func (p *memoryPool) release(d *deviceMemory, request *memoryRequest) {
 	}
 	d.admitLocked()
 }
-
-func gib(bytes int64) float64 { return float64(bytes) / (1 << 30) }

@@ -40,6 +40,8 @@ func (a *actor) handle(m worker.Message) {
 		a.sample(*m.Sample)
 	case worker.TypePreview:
 		a.preview(*m.Preview)
+	case worker.TypeScript:
+		a.script(*m.Script)
 	case worker.TypeSampleFailed:
 		a.emit(KindSampleFailed, MessageEvent{Code: codeName(m.Error.Code), Message: m.Error.Message})
 	case worker.TypePaused:
@@ -185,8 +187,8 @@ func (a *actor) checkpoint(id int64, info *checkpoint.Info) {
 func describeCheckpoint(info *checkpoint.Info) Checkpoint {
 	m := info.Manifest
 	c := Checkpoint{Step: m.Step, Epoch: m.Epoch, Reason: m.Reason, Path: info.Path, Weights: info.Weights, Bytes: m.Bytes()}
-	if m.Reason == "final" && len(m.Published) > 1 {
-		c.Final = filepath.Join(filepath.Dir(info.Path), filepath.FromSlash(m.Published[1]))
+	if m.Reason == "final" && len(m.Published) > 0 {
+		c.Final = filepath.Join(filepath.Dir(info.Path), filepath.FromSlash(m.Published[len(m.Published)-1]))
 	}
 	return c
 }
@@ -206,6 +208,11 @@ func (a *actor) sample(s run.Sample) {
 func (a *actor) preview(p run.Preview) {
 	a.emit(KindPreview, PreviewEvent{Step: p.Step, Index: p.Index, SamplingStep: p.SamplingStep, SamplingSteps: p.SamplingSteps,
 		Timestep: p.Timestep, Path: p.Path, Prompt: p.Prompt.Text, Name: p.Prompt.Name, Width: p.Prompt.Width, Height: p.Prompt.Height})
+}
+
+func (a *actor) script(s run.Script) {
+	a.emit(KindScript, ScriptEvent{Script: s.Name, Step: s.Step, Argv: s.Argv, ExitCode: s.ExitCode, Seconds: s.Seconds, Problem: s.Problem,
+		Output: s.Output})
 }
 
 // paused comes after the checkpoint of the step is recorded. A grant may have overtaken it.

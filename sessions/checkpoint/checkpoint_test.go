@@ -75,6 +75,9 @@ func (f *failing) RemoveAll(path string) error {
 // save commits a checkpoint with two state files and published weights.
 func save(f *Folder, step int64, reason string) (*Info, error) {
 	m := Manifest{Step: step, Reason: reason, Name: "run", Published: []string{"run" + StepSuffix(step) + ".safetensors"}}
+	if reason == "budget" {
+		m.Budget = step
+	}
 	return f.Commit(m, []byte(`{"name":"run"}`), func(dir string) (string, error) {
 		if err := os.MkdirAll(filepath.Join(dir, "state"), 0o755); err != nil {
 			return "", err
@@ -163,7 +166,7 @@ func TestLatestQuarantinesBrokenCheckpoints(t *testing.T) {
 			require.NoError(t, os.Truncate(filepath.Join(dir, ManifestName), 0))
 		},
 		"manifest of another step": func(t *testing.T, dir string) {
-			data, err := os.ReadFile(filepath.Join(filepath.Dir(dir), folderName(10), ManifestName))
+			data, err := os.ReadFile(filepath.Join(filepath.Dir(dir), folderName(10, ""), ManifestName))
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(filepath.Join(dir, ManifestName), data, 0o644))
 		},
@@ -222,12 +225,15 @@ func TestRetain(t *testing.T) {
 		name    string
 		reasons []string // of the checkpoints of steps 1, 2, …
 		keep    int
+		rolling int
 		left    []int64
 	}{
-		{"keeps the newest", []string{"interval", "interval", "interval"}, 2, []int64{2, 3}},
-		{"keeps all", []string{"interval", "interval", "interval"}, 0, []int64{1, 2, 3}},
-		{"never removes the newest of a budget", []string{"budget", "budget", "interval", "interval"}, 1, []int64{2, 4}},
-		{"has fewer than it may keep", []string{"interval"}, 5, []int64{1}},
+		{"keeps the newest", []string{"interval", "interval", "interval"}, 2, 0, []int64{2, 3}},
+		{"keeps all", []string{"interval", "rolling", "rolling"}, 0, 0, []int64{1, 2, 3}},
+		{"never removes the newest of a budget", []string{"budget", "budget", "interval", "interval"}, 1, 0, []int64{2, 4}},
+		{"has fewer than it may keep", []string{"interval"}, 5, 0, []int64{1}},
+		{"counts rolling ones apart", []string{"interval", "rolling", "interval", "rolling", "rolling"}, 1, 2, []int64{3, 4, 5}},
+		{"keeps all but rolling ones", []string{"interval", "rolling", "rolling", "interval"}, 0, 1, []int64{1, 3, 4}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -237,11 +243,9 @@ func TestRetain(t *testing.T) {
 				_, err = save(folder, int64(i+1), reason)
 				require.NoError(t, err)
 			}
-			removed, err := folder.Retain(test.keep)
+			removed, err := folder.Retain(Retention{Keep: test.keep, KeepRolling: test.rolling})
 			require.NoError(t, err)
-			steps, err := folder.Steps()
-			require.NoError(t, err)
-			assert.Equal(t, test.left, steps)
+			assert.Equal(t, test.left, stepsOf(t, folder))
 			assert.Len(t, removed, len(test.reasons)-len(test.left))
 			published, err := filepath.Glob(filepath.Join(folder.Dir(), "*.safetensors"))
 			require.NoError(t, err)
@@ -307,7 +311,7 @@ func TestLockExcludesUntilReleased(t *testing.T) {
 }
 
 func TestManifestsCannotNameOtherFolders(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), folderName(1))
+	dir := filepath.Join(t.TempDir(), folderName(1, ""))
 	require.NoError(t, os.Mkdir(dir, 0o755))
 	for _, manifest := range []string{
 		`{"format":1,"step":1,"files":{"../x":{}}}`,

@@ -1,7 +1,7 @@
 // Package checkpoint keeps the checkpoints of a run folder. A checkpoint is a folder checkpoint-<step> that is complete
 // or absent: it is written under a temporary name, every file is synced and hashed, the manifest is written last, and
-// one rename makes it visible. Published checkpoints are never changed; broken ones are moved to quarantine, never
-// deleted.
+// one rename makes it visible. Published checkpoints are never changed, but for the occasion that their manifest names
+// (Retag); broken ones are moved to quarantine, never deleted.
 //
 // One Folder is used by one goroutine at a time. Lock keeps other processes away.
 package checkpoint
@@ -20,6 +20,7 @@ import (
 
 const (
 	folderPrefix   = "checkpoint-"
+	rollingSuffix  = "-rolling"
 	tmpPrefix      = "tmp-"
 	quarantineName = "quarantine"
 	jobName        = "job.json"
@@ -38,6 +39,8 @@ type Info struct {
 	Path string
 	// Weights is the published file or folder, or the one inside the checkpoint when nothing is published.
 	Weights string
+	// Rolling checkpoints are counted apart by Retain.
+	Rolling bool
 }
 
 // Open creates the run folder if necessary. fsys is OS{} outside tests.
@@ -51,8 +54,17 @@ func Open(dir string, fsys FS) (*Folder, error) {
 // Dir is the run folder.
 func (f *Folder) Dir() string { return f.dir }
 
+// ReasonRolling marks checkpoints that are kept apart from the others; their folders end in "-rolling".
+const ReasonRolling = "rolling"
+
 // folderName is the name of the checkpoint of a step.
-func folderName(step int64) string { return folderPrefix + strconv.FormatInt(step, 10) }
+func folderName(step int64, reason string) string {
+	name := folderPrefix + strconv.FormatInt(step, 10)
+	if reason == ReasonRolling {
+		name += rollingSuffix
+	}
+	return name
+}
 
 // Clean removes what interrupted commits and removals left behind.
 func (f *Folder) Clean() error {
@@ -80,8 +92,8 @@ func (f *Folder) Commit(m Manifest, job []byte, write func(dir string) (weights 
 		_ = f.fsys.RemoveAll(tmp)
 		return nil, fmt.Errorf("write checkpoint of step %d in %s: %w", m.Step, f.dir, err)
 	}
-	path := filepath.Join(f.dir, folderName(m.Step))
-	if err := f.makeVisible(tmp, path); err != nil {
+	path := filepath.Join(f.dir, folderName(m.Step, m.Reason))
+	if err := f.makeVisible(tmp, path, m.Step); err != nil {
 		_ = f.fsys.RemoveAll(tmp)
 		return nil, fmt.Errorf("publish checkpoint %s: %w", path, err)
 	}
@@ -104,15 +116,17 @@ func (f *Folder) fill(tmp string, m *Manifest, job []byte, write func(dir string
 	if err := f.fsys.WriteFile(filepath.Join(tmp, jobName), job); err != nil {
 		return err
 	}
-	m.JobDigest = digest(job)
 	return writeManifest(f.fsys, tmp, m)
 }
 
-// makeVisible renames; a folder that has the name already is from a history that was abandoned or broken.
-func (f *Folder) makeVisible(tmp, path string) error {
-	if _, err := os.Lstat(path); err == nil {
-		if _, err := f.Quarantine(path); err != nil {
-			return err
+// makeVisible renames; a folder of the same step is from a history that was abandoned or broken.
+func (f *Folder) makeVisible(tmp, path string, step int64) error {
+	for _, reason := range []string{"", ReasonRolling} {
+		old := filepath.Join(f.dir, folderName(step, reason))
+		if _, err := os.Lstat(old); err == nil {
+			if _, err := f.Quarantine(old); err != nil {
+				return err
+			}
 		}
 	}
 	if err := f.fsys.Rename(tmp, path); err != nil {
@@ -122,7 +136,7 @@ func (f *Folder) makeVisible(tmp, path string) error {
 }
 
 func (f *Folder) info(path string, m *Manifest) *Info {
-	info := &Info{Manifest: m, Path: path}
+	info := &Info{Manifest: m, Path: path, Rolling: strings.HasSuffix(path, rollingSuffix)}
 	switch {
 	case len(m.Published) > 0:
 		info.Weights = filepath.Join(f.dir, filepath.FromSlash(m.Published[0]))
@@ -132,42 +146,58 @@ func (f *Folder) info(path string, m *Manifest) *Info {
 	return info
 }
 
-// Steps lists the steps that have a checkpoint folder, oldest first, complete or not.
-func (f *Folder) Steps() ([]int64, error) {
+// Empty tells whether there is no checkpoint folder, complete or not.
+func (f *Folder) Empty() (bool, error) {
+	folders, err := f.folders()
+	return len(folders) == 0, err
+}
+
+// stepFolder is a folder with the name of a checkpoint.
+type stepFolder struct {
+	step int64
+	path string
+}
+
+// folders lists the checkpoint folders, complete or not, oldest first.
+func (f *Folder) folders() ([]stepFolder, error) {
 	entries, err := os.ReadDir(f.dir)
 	if err != nil {
 		return nil, fmt.Errorf("list checkpoints: %w", err)
 	}
-	var steps []int64
+	var folders []stepFolder
 	for _, entry := range entries {
-		if step, ok := parseFolderName(entry.Name()); ok && entry.IsDir() {
-			steps = append(steps, step)
+		if step, ok := ParseName(entry.Name()); ok && entry.IsDir() {
+			folders = append(folders, stepFolder{step, filepath.Join(f.dir, entry.Name())})
 		}
 	}
-	sort.Slice(steps, func(i, k int) bool { return steps[i] < steps[k] })
-	return steps, nil
+	sort.Slice(folders, func(i, k int) bool { return folders[i].step < folders[k].step })
+	return folders, nil
 }
 
-func parseFolderName(name string) (int64, bool) {
-	digits, ok := strings.CutPrefix(name, folderPrefix)
+// ParseName returns the step of the name of a checkpoint folder, as "checkpoint-250" or "checkpoint-250-rolling".
+func ParseName(name string) (step int64, ok bool) {
+	digits, ok := strings.CutPrefix(strings.TrimSuffix(name, rollingSuffix), folderPrefix)
 	if !ok {
 		return 0, false
 	}
 	step, err := strconv.ParseInt(digits, 10, 64)
-	return step, err == nil && step >= 0 && folderName(step) == name
+	return step, err == nil && step >= 0 && isNameOf(name, step)
+}
+
+func isNameOf(name string, step int64) bool {
+	return name == folderName(step, "") || name == folderName(step, ReasonRolling)
 }
 
 // List returns the checkpoints whose manifest can be read, oldest first, without reading the other files.
 func (f *Folder) List() ([]*Info, error) {
-	steps, err := f.Steps()
+	folders, err := f.folders()
 	if err != nil {
 		return nil, err
 	}
 	var infos []*Info
-	for _, step := range steps {
-		path := filepath.Join(f.dir, folderName(step))
-		if m, err := ReadManifest(path); err == nil {
-			infos = append(infos, f.info(path, m))
+	for _, folder := range folders {
+		if m, err := ReadManifest(folder.path); err == nil {
+			infos = append(infos, f.info(folder.path, m))
 		}
 	}
 	return infos, nil
@@ -177,14 +207,14 @@ func (f *Folder) List() ([]*Info, error) {
 // Those that do not verify go to quarantine, each with a call of bad; so do newer ones than limit, which belong to a
 // history that is being left. Missing published names are made again.
 func (f *Folder) Latest(limit int64, bad func(path string, reason error)) (*Info, error) {
-	steps, err := f.Steps()
+	folders, err := f.folders()
 	if err != nil {
 		return nil, err
 	}
-	for i := len(steps) - 1; i >= 0; i-- {
-		path := filepath.Join(f.dir, folderName(steps[i]))
-		reason := fmt.Errorf("checkpoint of step %d is newer than the one resumed from", steps[i])
-		if limit < 0 || steps[i] <= limit {
+	for i := len(folders) - 1; i >= 0; i-- {
+		path := folders[i].path
+		reason := fmt.Errorf("checkpoint of step %d is newer than the one resumed from", folders[i].step)
+		if limit < 0 || folders[i].step <= limit {
 			m, err := Verify(path)
 			if err == nil {
 				info := f.info(path, m)

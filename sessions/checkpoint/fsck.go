@@ -25,7 +25,7 @@ func Fsck(dir string, repair bool) (good []*Info, findings []Finding, err error)
 	}
 	for _, entry := range entries {
 		path := filepath.Join(dir, entry.Name())
-		switch _, isCheckpoint := parseFolderName(entry.Name()); {
+		switch _, isCheckpoint := ParseName(entry.Name()); {
 		case strings.HasPrefix(entry.Name(), tmpPrefix):
 			findings = append(findings, Finding{path, "unfinished checkpoint", "removed"})
 			if repair {

@@ -26,17 +26,15 @@ type Manifest struct {
 	Format int   `json:"format"`
 	Step   int64 `json:"step"`
 	Epoch  int64 `json:"epoch"`
-	// Budget is the number of steps allowed when the checkpoint was made.
+	// Budget is the number of steps allowed when the checkpoint was made; when that is Step, a budget was used up here.
 	Budget int64 `json:"budget"`
-	// MicroBatch is the data cursor: the global index of the next micro-batch.
+	// MicroBatch is the data cursor: the global index of the next micro-batch, where a resumed run continues.
 	MicroBatch int64 `json:"micro_batch"`
-	// Reason is why it was made: "budget", "interval", "manual", "abort", "final", "stop" or "error".
+	// Reason is why it was made: "budget", "interval", "rolling", "manual", "abort", "final", "stop" or "error".
 	Reason string `json:"reason"`
 	// Name of the run.
 	Name    string    `json:"name"`
 	Created time.Time `json:"created"`
-	// JobDigest is the SHA-256 of job.json.
-	JobDigest string `json:"job_digest"`
 	// Data is the fingerprint of the data set.
 	Data string `json:"data,omitempty"`
 	// Build is the version of the core that wrote the state.
@@ -78,8 +76,8 @@ func ReadManifest(dir string) (*Manifest, error) {
 	if m.Format != manifestFormat {
 		return nil, fmt.Errorf("manifest %s has format %d; this version reads %d", path, m.Format, manifestFormat)
 	}
-	if want := folderName(m.Step); filepath.Base(dir) != want && !strings.HasPrefix(filepath.Base(dir), "tmp-") {
-		return nil, fmt.Errorf("manifest %s is of step %d, whose folder would be %s", path, m.Step, want)
+	if name := filepath.Base(dir); !isNameOf(name, m.Step) && !strings.HasPrefix(name, tmpPrefix) {
+		return nil, fmt.Errorf("manifest %s is of step %d, whose folder would be %s", path, m.Step, folderName(m.Step, m.Reason))
 	}
 	for _, name := range append([]string{m.Weights}, m.Published...) {
 		if name != "" && !filepath.IsLocal(name) {
@@ -123,11 +121,6 @@ func Verify(dir string) (*Manifest, error) {
 		return nil, fmt.Errorf("verify checkpoint %s: %w", dir, err)
 	}
 	return m, nil
-}
-
-func digest(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
 }
 
 func hashFile(path string) (File, error) {

@@ -47,25 +47,48 @@ func numbered(m *Manifest) []string {
 // StepSuffix is the part of a published name that tells the step: "_000000250".
 func StepSuffix(step int64) string { return fmt.Sprintf("_%09d", step) }
 
-// Retain removes the oldest checkpoints beyond the newest keep (0: keeps all), but never the newest one with reason
-// "budget". It returns what it removed. Call it only after the newest checkpoint is recorded.
-func (f *Folder) Retain(keep int) ([]*Info, error) {
-	if keep <= 0 {
-		return nil, nil
-	}
+// Retention says which checkpoints stay.
+type Retention struct {
+	Keep        int // newest ones; 0: all
+	KeepRolling int // newest rolling ones, counted apart; 0: all
+	// InUse tells whether a checkpoint folder is lent to somebody, and so stays; may be nil.
+	InUse func(path string) bool
+}
+
+// Retain removes the oldest checkpoints beyond those that stay, but never the newest one at which a budget was used up.
+// It returns what it removed. Call it only after the newest checkpoint is recorded.
+func (f *Folder) Retain(r Retention) ([]*Info, error) {
 	infos, err := f.List()
 	if err != nil {
 		return nil, err
 	}
 	protected := int64(-1)
+	var normal, rolling []*Info
 	for _, info := range infos {
-		if info.Manifest.Reason == "budget" {
+		if info.Manifest.Step == info.Manifest.Budget {
 			protected = info.Manifest.Step
 		}
+		if info.Rolling {
+			rolling = append(rolling, info)
+		} else {
+			normal = append(normal, info)
+		}
 	}
+	stays := func(info *Info) bool {
+		return info.Manifest.Step == protected || r.InUse != nil && r.InUse(info.Path)
+	}
+	removed, err := f.removeOldest(normal, r.Keep, stays)
+	if err != nil {
+		return removed, err
+	}
+	more, err := f.removeOldest(rolling, r.KeepRolling, stays)
+	return append(removed, more...), err
+}
+
+func (f *Folder) removeOldest(infos []*Info, keep int, stays func(*Info) bool) ([]*Info, error) {
 	var removed []*Info
-	for i := 0; i < len(infos)-keep; i++ {
-		if infos[i].Manifest.Step == protected {
+	for i := 0; i < len(infos)-keep && keep > 0; i++ {
+		if stays(infos[i]) {
 			continue
 		}
 		if err := f.remove(infos[i]); err != nil {

@@ -4,7 +4,10 @@
 // may be called from any goroutine at any moment.
 package engine
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // Engine opens sessions and answers questions about models without training anything.
 type Engine interface {
@@ -306,6 +309,11 @@ type InitModel struct {
 	Out    string `json:"out"` // folder that receives config.json and weights
 	DType  string `json:"dtype"`
 }
+
+// Bytes is an amount of memory; it prints as "1.50 GiB".
+type Bytes int64
+
+func (b Bytes) String() string { return fmt.Sprintf("%.2f GiB", float64(b)/(1<<30)) }
 
 // Plan is what a configuration needs, in bytes, and does, per optimizer step.
 type Plan struct {

@@ -52,12 +52,15 @@ type Job struct {
 	Sampling Sampling `json:"sampling"`
 	// LogEvery is the number of steps between log lines.
 	LogEvery int64 `json:"log_every"`
-	// Resume is ResumeLatest, ResumeNone or the name of a checkpoint folder ("checkpoint-250"); empty: ResumeLatest.
+	// Resume is ResumeLatest, ResumeNone or the name of a checkpoint folder ("checkpoint-250", "checkpoint-250-rolling");
+	// empty: ResumeLatest.
 	Resume string `json:"resume,omitempty"`
 	// SkipBadImages trains without the pictures that cannot be read, instead of refusing to start.
 	SkipBadImages bool `json:"skip_bad_images"`
 	// Tracking names what else is written about the run; nil: nothing.
 	Tracking *Tracking `json:"tracking,omitempty"`
+	// Scripts are commands of the operator that the run starts; nil: none.
+	Scripts *Scripts `json:"scripts,omitempty"`
 	// Metadata is written into exported weight files.
 	Metadata map[string]string `json:"metadata,omitempty"`
 	// Warnings are remarks of the dialect about the configuration: options that have no effect, assumptions made.
@@ -68,8 +71,14 @@ type Job struct {
 type Save struct {
 	// Every is the number of steps between checkpoints; 0: only at budget boundaries, on request and at the end.
 	Every int64 `json:"every"`
+	// EveryEpochs is the number of passes over the data between checkpoints; 0: none. It adds to Every.
+	EveryEpochs int64 `json:"every_epochs,omitempty"`
 	// Keep is the number of newest checkpoints kept; 0: all. The newest checkpoint of a used-up budget is always kept.
 	Keep int `json:"keep"`
+	// Rolling is the number of steps between rolling checkpoints, which are kept and counted apart from the others; 0: none.
+	Rolling int64 `json:"rolling,omitempty"`
+	// KeepRolling is the number of newest rolling checkpoints kept; 0: one.
+	KeepRolling int `json:"keep_rolling,omitempty"`
 	// DType of exported weights: "fp32", "bf16" or "fp16". Checkpoints keep the training precision.
 	DType string `json:"dtype"`
 	// Style is StyleFolders, StyleAIToolkit or StyleSimpleTuner; empty: StyleFolders.
@@ -80,17 +89,51 @@ type Save struct {
 type Sampling struct {
 	// Every is the number of steps between samplings; 0: only on request.
 	Every int64 `json:"every"`
+	// EveryEpochs is the number of passes over the data between samplings; 0: none. It adds to Every.
+	EveryEpochs int64 `json:"every_epochs,omitempty"`
 	// First samples before the first step (the baseline).
 	First bool `json:"first"`
-	// Last samples once more when the run completes.
+	// Last samples when the run completes, also at a step that no interval names.
 	Last bool `json:"last"`
 	// Preview is the number of sampling steps between pictures of unfinished samples; 0: none.
 	Preview int `json:"preview,omitempty"`
+	// Weights is one of the Sample constants: which weights are used when the run keeps averaged ones; empty: SampleAveraged.
+	Weights string `json:"weights,omitempty"`
 	// Prompts lists the pictures to make; empty: sampling is off.
 	Prompts []Prompt `json:"prompts,omitempty"`
 }
 
-// Prompt is one validation picture.
+// The weights that pictures are made with, when the run keeps averaged ones.
+const (
+	SampleAveraged = "averaged"
+	SampleTrained  = "trained"
+	SampleBoth     = "both" // a picture of each
+)
+
+// Scripts are commands that the run starts without a shell, at events of the run.
+type Scripts struct {
+	// Validation takes the place of the engine's pictures: it is started whenever pictures would be made.
+	Validation *Script `json:"validation,omitempty"`
+	// Checkpoint is started after each durable checkpoint, beside the training.
+	Checkpoint *Script `json:"checkpoint,omitempty"`
+	// Upload is started after each checkpoint and at the end of the run, beside the training, with an empty remote path:
+	// stepd uploads nothing by itself.
+	Upload *Script `json:"upload,omitempty"`
+	// Values are the placeholders that are known before the run.
+	Values map[string]string `json:"values,omitempty"`
+}
+
+// Script is one command.
+type Script struct {
+	// Command is the program and its arguments, in which {placeholder}s are replaced.
+	Command []string `json:"command"`
+	// Background does not let the training wait for a validation.
+	Background bool `json:"background,omitempty"`
+	// Timeout in seconds, after which the script and what it started are killed; 0: 600.
+	Timeout int64 `json:"timeout,omitempty"`
+}
+
+// Prompt is one validation picture, or several from one seed.
 type Prompt struct {
 	Text     string  `json:"text"`
 	Negative string  `json:"negative,omitempty"`
@@ -99,6 +142,8 @@ type Prompt struct {
 	Steps    int     `json:"steps"`
 	Guidance float64 `json:"guidance"`
 	Seed     uint64  `json:"seed"`
+	// Count is the number of pictures, drawn from one seed as the rows of one batch; 0: one.
+	Count int `json:"count,omitempty"`
 	// Sampler is a name of engine.SampleRequest; empty: the model folder's scheduler.
 	Sampler string `json:"sampler,omitempty"`
 	// Name is the short name in file names and events; empty: the prompt's position. Prompts of several sizes may share one.

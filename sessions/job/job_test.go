@@ -29,10 +29,7 @@ func TestValidJobsHaveNoProblems(t *testing.T) {
 }
 
 func TestProblems(t *testing.T) {
-	tests := []struct {
-		field  string
-		change func(j *Job)
-	}{
+	tests := []problemCase{
 		{"name", func(j *Job) { j.Name = "" }},
 		{"name", func(j *Job) { j.Name = "../up" }},
 		{"name", func(j *Job) { j.Name = ".." }},
@@ -63,11 +60,21 @@ func TestProblems(t *testing.T) {
 		{"save.dtype", func(j *Job) { j.Save.DType = "int8" }},
 		{"tracking.to", func(j *Job) { j.Tracking = &Tracking{To: []string{"paper"}} }},
 		{"save.style", func(j *Job) { j.Save.Style = "other" }},
-		{"sampling.preview", func(j *Job) { j.Sampling.Preview = -1 }},
 		{"sampling.prompts[0].width", func(j *Job) { j.Sampling.Prompts[0].Width = 513 }},
 		{"sampling.prompts[0].steps", func(j *Job) { j.Sampling.Prompts[0].Steps = 0 }},
 		{"sampling.prompts[0].name", func(j *Job) { j.Sampling.Prompts[0].Name = "a/b" }},
 	}
+	checkProblems(t, tests)
+}
+
+// problemCase is a change that makes a valid job invalid, and the field that is named then.
+type problemCase struct {
+	field  string
+	change func(*Job)
+}
+
+func checkProblems(t *testing.T, tests []problemCase) {
+	t.Helper()
 	for _, test := range tests {
 		t.Run(test.field, func(t *testing.T) {
 			j := valid()
@@ -78,6 +85,22 @@ func TestProblems(t *testing.T) {
 			assert.NotEmpty(t, problems[0].Message)
 		})
 	}
+}
+
+func TestProblemsOfIntervalsAndScripts(t *testing.T) {
+	checkProblems(t, []problemCase{
+		{"save.every_epochs", func(j *Job) { j.Save.EveryEpochs = -1 }},
+		{"save.rolling", func(j *Job) { j.Save.Rolling = -1 }},
+		{"save.keep_rolling", func(j *Job) { j.Save.KeepRolling = -1 }},
+		{"sampling.every_epochs", func(j *Job) { j.Sampling.EveryEpochs = -1 }},
+		{"sampling.weights", func(j *Job) { j.Sampling.Weights = "best" }},
+		{"sampling.prompts[0].count", func(j *Job) { j.Sampling.Prompts[0].Count = 65 }},
+		{"scripts.upload.command", func(j *Job) { j.Scripts = &Scripts{Upload: &Script{}} }},
+		{"scripts.validation.timeout", func(j *Job) {
+			j.Scripts = &Scripts{Validation: &Script{Command: []string{"true"}, Timeout: -1}}
+		}},
+		{"sampling.preview", func(j *Job) { j.Sampling.Preview = -1 }},
+	})
 }
 
 func TestAllProblemsComeAtOnce(t *testing.T) {

@@ -47,6 +47,11 @@ func (j *Job) Validate() []Problem {
 	v.save(j.Save)
 	v.tracking(j.Tracking)
 	v.sampling(j.Sampling)
+	if j.Scripts != nil {
+		v.script("scripts.validation", j.Scripts.Validation)
+		v.script("scripts.checkpoint", j.Scripts.Checkpoint)
+		v.script("scripts.upload", j.Scripts.Upload)
+	}
 	return v.problems
 }
 
@@ -157,6 +162,9 @@ func cmp(value, fallback string) string {
 
 func (v *validator) save(s Save) {
 	v.require(s.Every >= 0, "save.every", "%d is negative; 0 switches periodic checkpoints off", s.Every)
+	v.require(s.EveryEpochs >= 0, "save.every_epochs", "%d is negative; 0 switches it off", s.EveryEpochs)
+	v.require(s.Rolling >= 0, "save.rolling", "%d is negative; 0 switches rolling checkpoints off", s.Rolling)
+	v.require(s.KeepRolling >= 0, "save.keep_rolling", "%d is negative; 0 keeps one", s.KeepRolling)
 	v.require(s.Keep >= 0, "save.keep", "%d is negative; 0 keeps all", s.Keep)
 	v.oneOf("save.dtype", s.DType, "fp32", "bf16", "fp16")
 	v.oneOf("save.style", cmp(s.Style, StyleFolders), StyleFolders, StyleAIToolkit, StyleSimpleTuner)
@@ -164,6 +172,8 @@ func (v *validator) save(s Save) {
 
 func (v *validator) sampling(s Sampling) {
 	v.require(s.Every >= 0, "sampling.every", "%d is negative; 0 switches periodic samples off", s.Every)
+	v.require(s.EveryEpochs >= 0, "sampling.every_epochs", "%d is negative; 0 switches it off", s.EveryEpochs)
+	v.oneOf("sampling.weights", cmp(s.Weights, SampleAveraged), SampleAveraged, SampleTrained, SampleBoth)
 	v.require(s.Preview >= 0 && s.Preview <= 10000, "sampling.preview", "%d is outside 0 to 10000; 0 switches previews off", s.Preview)
 	for i, p := range s.Prompts {
 		at := fmt.Sprintf("sampling.prompts[%d].", i)
@@ -171,6 +181,7 @@ func (v *validator) sampling(s Sampling) {
 		v.require(p.Height >= 16 && p.Height <= 16384 && p.Height%8 == 0, at+"height", "%d is not a multiple of 8 from 16 to 16384", p.Height)
 		v.require(p.Steps >= 1 && p.Steps <= 10000, at+"steps", "%d is outside 1 to 10000", p.Steps)
 		v.between(at+"guidance", p.Guidance, 0, 1000)
+		v.require(p.Count >= 0 && p.Count <= 64, at+"count", "%d is outside 0 to 64", p.Count)
 		v.require(p.Name == "" || ValidName(p.Name), at+"name", "%q cannot be the name of a file", p.Name)
 	}
 }
@@ -182,4 +193,12 @@ func (v *validator) tracking(t *Tracking) {
 	for _, form := range t.To {
 		v.oneOf("tracking.to", form, TrackJSONL, TrackTensorBoard, TrackWandb)
 	}
+}
+
+func (v *validator) script(field string, s *Script) {
+	if s == nil {
+		return
+	}
+	v.require(len(s.Command) > 0 && s.Command[0] != "", field+".command", "is empty; name a program")
+	v.require(s.Timeout >= 0 && s.Timeout <= 7*24*3600, field+".timeout", "%d is outside 0 to %d seconds", s.Timeout, 7*24*3600)
 }

@@ -36,7 +36,7 @@ func (r *run) fill(ctx context.Context, c *cache.Cache) error {
 	if err != nil {
 		return fmt.Errorf("encode pictures: %w", err)
 	}
-	samples := make([]engine.Sample, len(r.data.manifest.Samples))
+	samples := make([]engine.Sample, len(latents))
 	for i, sample := range r.data.manifest.Samples {
 		samples[i] = engine.Sample{Latents: latents[i], Text: texts[sample.Caption]}
 	}
@@ -50,6 +50,34 @@ func (r *run) fillTexts(ctx context.Context, c *cache.Cache) (map[string]string,
 	if err != nil {
 		return nil, err
 	}
+	captions := r.captions()
+	items := make([]engine.TextItem, len(captions))
+	recipes := make([]cache.Recipe, len(captions))
+	cut := map[string]bool{}
+	for i, caption := range captions {
+		ids, whole := r.data.encodeWhole(caption)
+		items[i].IDs, cut[caption] = ids, !whole
+		recipes[i] = cache.Recipe{Kind: "text", Component: component, Source: caption, Settings: textSettings{IDs: items[i].IDs, DType: r.job.Engine.DType}}
+	}
+	r.warnOfCutCaptions(cut)
+	f := filler{run: r, cache: c, stage: "encode_text", atOnce: textsAtOnce, encode: func(ctx context.Context, missing []int, out []string) error {
+		chunk := make([]engine.TextItem, len(missing))
+		for i, k := range missing {
+			chunk[i] = items[k]
+			chunk[i].Out = out[i]
+		}
+		return r.session.EncodeText(ctx, chunk)
+	}}
+	paths, err := f.fill(ctx, recipes)
+	files := map[string]string{}
+	for i, path := range paths {
+		files[captions[i]] = path
+	}
+	return files, err
+}
+
+// captions lists the different captions, the empty one first.
+func (r *run) captions() []string {
 	captions := []string{""}
 	seen := map[string]bool{"": true}
 	for _, sample := range r.data.manifest.Samples {
@@ -58,25 +86,23 @@ func (r *run) fillTexts(ctx context.Context, c *cache.Cache) (map[string]string,
 			captions = append(captions, sample.Caption)
 		}
 	}
-	items := make([]engine.TextItem, len(captions))
-	recipes := make([]cache.Recipe, len(captions))
-	for i, caption := range captions {
-		items[i].IDs = r.data.encode(caption)
-		recipes[i] = cache.Recipe{Kind: "text", Component: component, Source: caption, Settings: textSettings{IDs: items[i].IDs, DType: r.job.Engine.DType}}
-	}
-	paths, err := r.fillEntries(ctx, c, "encode_text", recipes, textsAtOnce, func(ctx context.Context, missing []int, out []string) error {
-		chunk := make([]engine.TextItem, len(missing))
-		for i, k := range missing {
-			chunk[i] = items[k]
-			chunk[i].Out = out[i]
+	return captions
+}
+
+// warnOfCutCaptions counts, by dataset, the samples whose caption is longer than the model takes.
+func (r *run) warnOfCutCaptions(cut map[string]bool) {
+	counts := map[string]int{}
+	for _, sample := range r.data.manifest.Samples {
+		if cut[sample.Caption] {
+			counts[sample.Dataset]++
 		}
-		return r.session.EncodeText(ctx, chunk)
-	})
-	files := map[string]string{}
-	for i, path := range paths {
-		files[captions[i]] = path
 	}
-	return files, err
+	for _, d := range r.job.Datasets {
+		if count := counts[d.ID]; count > 0 {
+			r.reporter.Warning(fmt.Sprintf("dataset %s: the captions of %d samples are longer than %d tokens; what comes after is left out", d.ID,
+				count, r.data.length))
+		}
+	}
 }
 
 type textSettings struct {
@@ -84,7 +110,8 @@ type textSettings struct {
 	DType string  `json:"dtype"`
 }
 
-// fillImages returns the file of each sample's latents.
+// fillImages returns the file of each sample's latents. With SkipBadImages, samples whose picture cannot be decoded leave
+// the data set.
 func (r *run) fillImages(ctx context.Context, c *cache.Cache) ([]string, error) {
 	component, err := c.ComponentHash(filepath.Join(r.job.Engine.Model, "vae"))
 	if err != nil {
@@ -95,90 +122,38 @@ func (r *run) fillImages(ctx context.Context, c *cache.Cache) ([]string, error) 
 	for i := range samples {
 		item := samples[i].ImageItem("")
 		item.Path = ""
-		recipes[i] = cache.Recipe{Kind: "latents", Component: component, Source: samples[i].Hash, Settings: imageSettings{item, r.job.Engine.DType}}
+		// The precision of the run is no setting here: engines encode pictures in fp32.
+		recipes[i] = cache.Recipe{Kind: "latents", Component: component, Source: samples[i].Hash, Settings: item}
 	}
-	return r.fillEntries(ctx, c, "encode_images", recipes, imagesAtOnce, func(ctx context.Context, missing []int, out []string) error {
+	f := filler{run: r, cache: c, stage: "encode_images", atOnce: imagesAtOnce, encode: func(ctx context.Context, missing []int, out []string) error {
 		chunk := make([]engine.ImageItem, len(missing))
 		for i, k := range missing {
 			chunk[i] = samples[k].ImageItem(out[i])
 		}
 		return r.session.EncodeImages(ctx, chunk)
-	})
-}
-
-type imageSettings struct {
-	Item  engine.ImageItem `json:"item"`
-	DType string           `json:"dtype"`
-}
-
-// fillEntries returns the file of each recipe. encode is given the positions of recipes that are missing, and where to
-// write them; recipes that are the same thing are made once.
-func (r *run) fillEntries(ctx context.Context, c *cache.Cache, stage string, recipes []cache.Recipe, atOnce int,
-	encode func(ctx context.Context, missing []int, out []string) error) ([]string, error) {
-	keys := make([]cache.Key, len(recipes))
-	paths := map[cache.Key]string{}
-	var missing []int
-	for i, recipe := range recipes {
-		key, err := recipe.Key()
-		if err != nil {
-			return nil, err
+	}}
+	dropped := map[int]bool{}
+	f.bad = func(k int, err error) error {
+		if !r.job.SkipBadImages {
+			return fmt.Errorf("picture %s: %w; repair or remove it, or skip bad images", samples[k].Path, err)
 		}
-		keys[i] = key
-		if _, seen := paths[key]; seen {
-			continue
-		}
-		path, ok, err := c.Lookup(key)
-		if err != nil {
-			return nil, err
-		}
-		paths[key] = path
-		if !ok {
-			missing = append(missing, i)
+		dropped[k] = true
+		r.reporter.Warning(fmt.Sprintf("picture is left out: %s: %v", samples[k].Path, err))
+		return nil
+	}
+	paths, err := f.fill(ctx, recipes)
+	if err != nil || len(dropped) == 0 {
+		return paths, err
+	}
+	var kept []string
+	for i, path := range paths {
+		if path == "" {
+			dropped[i] = true // the same picture and crop as one that was dropped
+		} else {
+			kept = append(kept, path)
 		}
 	}
-	r.stage = stageProgress{stage: stage, total: int64(len(missing))}
-	for len(missing) > 0 {
-		chunk := missing[:min(atOnce, len(missing))]
-		missing = missing[len(chunk):]
-		if err := encodeChunk(ctx, c, keys, paths, chunk, encode); err != nil {
-			return nil, err
-		}
-		r.stage.done += int64(len(chunk))
-	}
-	r.stage = stageProgress{}
-	files := make([]string, len(recipes))
-	for i, key := range keys {
-		files[i] = paths[key]
-	}
-	return files, nil
-}
-
-func encodeChunk(ctx context.Context, c *cache.Cache, keys []cache.Key, paths map[cache.Key]string, chunk []int,
-	encode func(ctx context.Context, missing []int, out []string) error) (err error) {
-	pending := make([]*cache.Pending, len(chunk))
-	out := make([]string, len(chunk))
-	defer func() {
-		for _, p := range pending {
-			if p != nil {
-				err = errors.Join(err, p.Discard())
-			}
-		}
-	}()
-	for i, k := range chunk {
-		if pending[i], err = c.Begin(keys[k]); err != nil {
-			return err
-		}
-		out[i] = pending[i].Path()
-	}
-	if err := encode(ctx, chunk, out); err != nil {
-		return err
-	}
-	for i, k := range chunk {
-		if paths[keys[k]], err = pending[i].Commit(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return kept, r.dropSamples(dropped)
 }
 
 // stageProgress makes the progress of chunks that of the whole list.

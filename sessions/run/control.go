@@ -76,6 +76,13 @@ func (c *Control) take() requests {
 	return taken
 }
 
+// answered drops the requests that work which begins now answers as well.
+func (c *Control) answered(drop func(pending *requests)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	drop(&c.pending)
+}
+
 // ending tells whether the run has to end.
 func (c *Control) ending() bool {
 	c.mu.Lock()

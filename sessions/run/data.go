@@ -92,6 +92,33 @@ func shapes(m *dataset.Manifest, j *job.Job) []engine.Shape {
 
 // encode returns the token ids of a caption or prompt without padding.
 func (d *data) encode(text string) []int32 {
-	ids, length := d.tokenizer.Encode(tokenize.Clean(text), d.length)
-	return ids[:length]
+	ids, _ := d.encodeWhole(text)
+	return ids
+}
+
+// encodeWhole also tells whether the text is longer than the model takes, so that its end is left out.
+func (d *data) encodeWhole(text string) (ids []int32, whole bool) {
+	ids, length := d.tokenizer.Encode(tokenize.Clean(text), d.length+1)
+	if length <= d.length {
+		return ids[:length], true
+	}
+	return append(ids[:d.length-1], ids[length-1]), false
+}
+
+// dropSamples plans the micro-batches again without samples that turned out to be of no use.
+func (r *run) dropSamples(dropped map[int]bool) error {
+	m := r.data.manifest
+	var kept []dataset.Sample
+	for i, sample := range m.Samples {
+		if !dropped[i] {
+			kept = append(kept, sample)
+		}
+	}
+	if len(kept) == 0 {
+		return engine.Errorf(engine.Invalid, "not one picture can be decoded; repair the pictures of the job's datasets")
+	}
+	m.Samples = kept
+	plan, err := dataset.NewPlan(r.job.Engine.Seed, r.job.BatchSize, m.Samples)
+	r.data.plan = plan
+	return err
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"sort"
-	"strconv"
 	"strings"
 
 	"github.com/stepd/stepd/sessions/checkpoint"
@@ -46,13 +45,10 @@ func (r *run) plan(ctx context.Context) error {
 	if !plan.Fits {
 		return engine.Errorf(engine.OutOfMemory, "the run needs %s but %s are available (weights %s, gradients %s, optimizer %s, "+
 			"activations %s, encoders %s); lower the resolution, batch size or adapter rank, or train an adapter with frozen weights in bf16",
-			gib(plan.Total), gib(plan.Available), gib(plan.Weights), gib(plan.Gradients), gib(plan.Optimizer), gib(plan.Activations), gib(plan.Encoders))
+			engine.Bytes(plan.Total), engine.Bytes(plan.Available), engine.Bytes(plan.Weights), engine.Bytes(plan.Gradients), engine.Bytes(plan.Optimizer),
+			engine.Bytes(plan.Activations), engine.Bytes(plan.Encoders))
 	}
 	return r.reporter.Admit(ctx, plan)
-}
-
-func gib(bytes int64) string {
-	return strconv.FormatFloat(float64(bytes)/(1<<30), 'f', 2, 64) + " GiB"
 }
 
 // resume restores the checkpoint that the job asks for, if there is one.
@@ -64,7 +60,7 @@ func (r *run) resume(ctx context.Context) error {
 	batches := r.data.plan.BatchesPerEpoch()
 	r.ready = Ready{BatchesPerEpoch: batches, Accumulation: int64(r.job.Accumulation()), Resumed: info}
 	if info != nil {
-		r.ready.Step = info.Manifest.Step
+		r.ready.Step, r.ready.FirstBatch = info.Manifest.Step, info.Manifest.MicroBatch
 		if err := r.session.Restore(ctx, stateDir(info.Path)); err != nil {
 			return fmt.Errorf("resume from %s: %w", info.Path, err)
 		}
@@ -86,7 +82,7 @@ func (r *run) resume(ctx context.Context) error {
 	if r.ready.Kept, err = r.folder.List(); err != nil {
 		return err
 	}
-	r.step, r.saved = r.ready.Step, r.ready.Step
+	r.step, r.last = r.ready.Step, info
 	r.ready.Epoch = r.ready.EpochOf(r.step)
 	return nil
 }
@@ -96,15 +92,15 @@ func (r *run) findCheckpoint() (*checkpoint.Info, error) {
 	switch r.job.Resume {
 	case "", job.ResumeLatest:
 	case job.ResumeNone:
-		steps, err := r.folder.Steps()
-		if err == nil && len(steps) > 0 {
+		empty, err := r.folder.Empty()
+		if err == nil && !empty {
 			err = engine.Errorf(engine.Invalid, "%s holds checkpoints, but the job starts from the beginning; resume from the latest, or choose another name or output folder",
 				r.folder.Dir())
 		}
 		return nil, err
 	default:
-		step, err := strconv.ParseInt(strings.TrimPrefix(r.job.Resume, "checkpoint-"), 10, 64)
-		if err != nil {
+		step, ok := checkpoint.ParseName(r.job.Resume)
+		if !ok {
 			return nil, engine.Errorf(engine.Invalid, "resume: %q is not the name of a checkpoint folder", r.job.Resume)
 		}
 		limit = step

@@ -8,8 +8,8 @@ import (
 	"github.com/stepd/stepd/sessions/job"
 )
 
-// Reporter is told what happens, in order. OnStep, OnProgress and Preview may come from other goroutines; all others
-// come from the goroutine of Run. All but Admit and Checkpoint return at once.
+// Reporter is told what happens, in order. OnStep, OnProgress, Log, Preview and Script may come from other
+// goroutines; all others come from the goroutine of Run. All but Admit and Checkpoint return at once.
 type Reporter interface {
 	OnStep(engine.StepEvent)
 	OnProgress(engine.ProgressEvent)
@@ -31,6 +31,8 @@ type Reporter interface {
 	Preview(Preview)
 	// SampleFailed says that the pictures of a step could not be made; training goes on.
 	SampleFailed(step int64, err error)
+	// Script says that a script has ended.
+	Script(Script)
 	// Paused says that the budget is used up and everything trained is in a recorded checkpoint.
 	Paused(step int64)
 	// Running says that steps follow.
@@ -41,7 +43,9 @@ type Reporter interface {
 type Ready struct {
 	Step  int64 `json:"step"`
 	Epoch int64 `json:"epoch"`
-	// BatchesPerEpoch turns steps into epochs: epoch = (step*accumulation) / BatchesPerEpoch.
+	// FirstBatch is the global index of the micro-batch that comes after Step.
+	FirstBatch int64 `json:"first_batch"`
+	// BatchesPerEpoch turns micro-batches into epochs.
 	BatchesPerEpoch int64 `json:"batches_per_epoch"`
 	Accumulation    int64 `json:"accumulation"`
 	// Resumed is the checkpoint of Step; nil at the beginning.
@@ -58,7 +62,25 @@ func (r Ready) EpochOf(step int64) int64 {
 	if r.BatchesPerEpoch == 0 {
 		return 0
 	}
-	return step * r.Accumulation / r.BatchesPerEpoch
+	return r.BatchAt(step) / r.BatchesPerEpoch
+}
+
+// BatchAt is the global index of the first micro-batch after step steps. A resumed run goes on where its checkpoint was,
+// also when the number of micro-batches of a step has changed.
+func (r Ready) BatchAt(step int64) int64 { return r.FirstBatch + (step-r.Step)*r.Accumulation }
+
+// nextEpochs is the first step above step that completes a multiple of every epochs; never when every is 0.
+func (r Ready) nextEpochs(step, every int64) int64 {
+	if every <= 0 || r.BatchesPerEpoch == 0 {
+		return never
+	}
+	batches := nextMultiple(r.EpochOf(step), every)*r.BatchesPerEpoch - r.FirstBatch
+	return r.Step + (batches+r.Accumulation-1)/r.Accumulation
+}
+
+// endsEpochs tells whether step completes a multiple of every epochs.
+func (r Ready) endsEpochs(step, every int64) bool {
+	return step > r.Step && r.nextEpochs(step-1, every) == step
 }
 
 // Sample is one validation picture.
@@ -78,4 +100,15 @@ type Preview struct {
 	Timestep      float64    `json:"timestep"`
 	Path          string     `json:"path"`
 	Prompt        job.Prompt `json:"prompt"`
+}
+
+// Script is a script that has ended.
+type Script struct {
+	Step     int64    `json:"step"` // at which it was started
+	Name     string   `json:"name"` // "validation", "checkpoint" or "upload"
+	Argv     []string `json:"argv"`
+	ExitCode int      `json:"exit_code"` // -1: it did not start, or was killed
+	Seconds  float64  `json:"seconds"`
+	Problem  string   `json:"problem,omitempty"` // empty: exit code 0
+	Output   string   `json:"output,omitempty"`  // the end of it
 }

@@ -60,8 +60,13 @@ type run struct {
 	preview  int       // as in job.Sampling; 0 also after previews failed
 	sampling []picture // of the engine's Sample in progress
 
-	step  int64 // applied so far
-	saved int64 // step of the newest checkpoint; the starting step before the first
+	step     int64 // applied so far
+	lastStep engine.StepEvent
+	last     *checkpoint.Info // newest checkpoint; nil: none yet
+	owed     bool             // a checkpoint was asked for before the first step
+	sampled  bool             // pictures were made since the run started
+
+	scripts *scripts // nil: none
 }
 
 // Run trains a job until its end, an abort, a stop or an error. When the error leaves the trained state usable, it is in
@@ -77,14 +82,23 @@ func Run(ctx context.Context, request Request, e engine.Engine, control *Control
 		return r.outcome(err)
 	}
 	defer unlock()
+	r.scripts = newScripts(ctx, r)
+	err = r.work(ctx)
+	r.scripts.end(err == nil)
+	r.writeSheet()
+	return r.outcome(errors.Join(err, r.close()))
+}
+
+// work is everything between opening the run folder and closing the engine's session.
+func (r *run) work(ctx context.Context) error {
 	if err := r.prepare(ctx); err != nil {
-		return r.outcome(errors.Join(err, r.close()))
+		return err
 	}
-	err = r.loop(ctx)
+	err := r.loop(ctx)
 	if err != nil && !errors.Is(err, errEnding) {
 		r.rescue(ctx, err)
 	}
-	return r.outcome(errors.Join(err, r.close()))
+	return err
 }
 
 // prepare does everything up to the first step.
@@ -116,14 +130,14 @@ func (r *run) prepare(ctx context.Context) error {
 
 // loop serves one boundary per turn.
 func (r *run) loop(ctx context.Context) error {
-	r.cursor = r.data.plan.From(r.step * int64(r.job.Accumulation()))
+	r.cursor = r.data.plan.From(r.ready.BatchAt(r.step))
 	r.control.Allow(r.step)
 	r.reporter.Ready(r.ready)
 	for {
 		requests := r.control.take()
 		switch {
 		case r.step >= r.job.End():
-			return r.complete(ctx)
+			return r.complete(ctx, requests)
 		case requests.abort:
 			return errors.Join(errEnding, r.save(ctx, "abort"))
 		case requests.stop:
@@ -132,7 +146,7 @@ func (r *run) loop(ctx context.Context) error {
 		if err := r.serve(ctx, requests); err != nil {
 			return err
 		}
-		budget := min(r.control.budget(), r.job.End())
+		budget := r.budget()
 		if r.step >= budget {
 			if err := r.pause(ctx); err != nil {
 				return err
@@ -147,7 +161,8 @@ func (r *run) loop(ctx context.Context) error {
 
 // serve does what was asked for at any step.
 func (r *run) serve(ctx context.Context, requests requests) error {
-	if requests.checkpoint {
+	r.owed = r.owed || requests.checkpoint
+	if r.owed && r.step > 0 {
 		if err := r.save(ctx, "manual"); err != nil {
 			return err
 		}
@@ -167,13 +182,20 @@ func (r *run) pause(ctx context.Context) error {
 	return r.control.wait(ctx, r.step)
 }
 
-// complete makes the final files.
-func (r *run) complete(ctx context.Context) error {
+// complete makes the final files and serves what was asked for until the end.
+func (r *run) complete(ctx context.Context, requests requests) error {
 	if err := r.save(ctx, "final"); err != nil {
 		return err
 	}
-	if r.job.Sampling.Last && r.step > r.ready.Step {
-		return r.sample(ctx)
+	requests.checkpoint, r.owed = false, false
+	if r.step > r.ready.Step && (r.job.Sampling.Last || r.samplingDue()) {
+		requests.sample = true
+	}
+	for requests.checkpoint || requests.sample {
+		if err := r.serve(ctx, requests); err != nil {
+			return err
+		}
+		requests = r.control.take()
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ type recorder struct {
 	removed     []int64
 	samples     []Sample
 	previews    []Preview
+	scripts     []Script
 	warnings    []string
 	logs        []string
 	paused      []int64
@@ -71,6 +72,11 @@ func (r *recorder) Sample(s Sample)                 { r.samples = append(r.sampl
 func (r *recorder) Preview(p Preview)               { r.previews = append(r.previews, p) }
 func (r *recorder) SampleFailed(_ int64, err error) { r.sampleErr = err }
 func (r *recorder) Running(int64)                   {}
+func (r *recorder) Script(s Script) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.scripts = append(r.scripts, s)
+}
 func (r *recorder) Paused(step int64) {
 	r.paused = append(r.paused, step)
 	if r.onPaused != nil {

@@ -16,17 +16,13 @@ import (
 // sample makes the validation pictures of this step. Failures are reported and training goes on, unless the session was
 // lost.
 func (r *run) sample(ctx context.Context) error {
-	if len(r.job.Sampling.Prompts) == 0 {
+	r.control.answered(func(pending *requests) { pending.sample = false })
+	if !r.hasSamples() {
 		return nil
 	}
 	ctx, cancel := r.control.onEnd(ctx)
 	defer cancel()
-	err := r.makeSamples(ctx)
-	if r.preview > 0 && worksWithoutPreviews(err) {
-		r.preview = 0
-		r.reporter.Warning(fmt.Sprintf("there are no previews from now on: %v", err))
-		err = r.makeSamples(ctx)
-	}
+	err := r.validate(ctx)
 	switch {
 	case err == nil || r.control.ending():
 		return nil
@@ -36,6 +32,31 @@ func (r *run) sample(ctx context.Context) error {
 	r.reporter.SampleFailed(r.step, err)
 	r.reporter.Log(fmt.Sprintf("samples of step %d failed: %v", r.step, err))
 	return nil
+}
+
+// hasSamples tells whether there is anything to make.
+func (r *run) hasSamples() bool { return len(r.job.Sampling.Prompts) > 0 || r.validation() != nil }
+
+// validation is the script that takes the place of pictures; nil: none.
+func (r *run) validation() *job.Script {
+	if r.job.Scripts == nil {
+		return nil
+	}
+	return r.job.Scripts.Validation
+}
+
+func (r *run) validate(ctx context.Context) error {
+	if validation := r.validation(); validation != nil {
+		return r.scripts.validate(validation)
+	}
+	err := r.makeSamples(ctx)
+	if r.preview > 0 && worksWithoutPreviews(err) {
+		r.preview = 0
+		r.reporter.Warning(fmt.Sprintf("there are no previews from now on: %v", err))
+		err = r.makeSamples(ctx)
+	}
+	r.sampled = r.sampled || err == nil
+	return err
 }
 
 // isLost tells whether err is of an engine that can only be closed.
@@ -49,15 +70,16 @@ func worksWithoutPreviews(err error) bool { return err != nil && !isLost(err) &&
 
 // picture is one picture to make.
 type picture struct {
-	prompt  job.Prompt
-	index   int    // among the pictures of the step
-	stem    string // of the file
-	request engine.SampleRequest
+	prompt   job.Prompt
+	index    int    // among the pictures of the step
+	stem     string // of the file
+	averaged bool   // of averaged weights, beside one of the trained weights
+	request  engine.SampleRequest
 }
 
 // makeSamples writes into a temporary folder and renames, so that a picture that is there is whole.
 func (r *run) makeSamples(ctx context.Context) error {
-	dir := r.sampleDir()
+	dir := sampleDir(r.job)
 	tmp := filepath.Join(dir, ".tmp")
 	if err := errors.Join(os.RemoveAll(tmp), os.MkdirAll(tmp, 0o755)); err != nil {
 		return err
@@ -87,15 +109,59 @@ func (r *run) makeSamples(ctx context.Context) error {
 
 // pictures lists what to make at this step.
 func (r *run) pictures(made time.Time) []picture {
-	pictures := make([]picture, len(r.job.Sampling.Prompts))
+	var pictures []picture
 	named := map[string]int{}
-	for i, p := range r.job.Sampling.Prompts {
-		pictures[i] = picture{prompt: p, index: i, stem: sampleStem(r.job.Save.Style, made, r.step, i, named[p.Name], p),
-			request: engine.SampleRequest{IDs: r.data.encode(p.Text), NegativeIDs: r.data.encode(p.Negative), Width: p.Width,
-				Height: p.Height, Steps: p.Steps, Guidance: p.Guidance, Seed: p.Seed, Sampler: p.Sampler, EMA: r.job.Engine.EMA != nil}}
-		named[p.Name]++
+	for position, p := range r.job.Sampling.Prompts {
+		for row := range max(p.Count, 1) {
+			for _, averaged := range r.weightsOfSamples() {
+				label := p.Name
+				if label == "" {
+					label = strconv.Itoa(position)
+				}
+				beside := averaged && r.job.Sampling.Weights == job.SampleBoth
+				if beside {
+					label += "_ema"
+				}
+				index := len(pictures)
+				pictures = append(pictures, picture{prompt: p, index: index, averaged: beside,
+					stem: sampleStem(r.job.Save.Style, made, r.step, index, label, named[label], p), request: r.sampleRequest(p, row, averaged)})
+				named[label]++
+			}
+		}
 	}
 	return pictures
+}
+
+// weightsOfSamples lists whether to use the averaged weights.
+func (r *run) weightsOfSamples() []bool {
+	switch {
+	case r.job.Engine.EMA == nil || r.job.Sampling.Weights == job.SampleTrained:
+		return []bool{false}
+	case r.job.Sampling.Weights == job.SampleBoth:
+		return []bool{false, true}
+	default:
+		return []bool{true}
+	}
+}
+
+func (r *run) sampleRequest(p job.Prompt, row int, averaged bool) engine.SampleRequest {
+	request := engine.SampleRequest{IDs: r.data.encode(p.Text), NegativeIDs: r.data.encode(p.Negative), Width: p.Width, Height: p.Height,
+		Steps: p.Steps, Guidance: p.Guidance, Seed: p.Seed, Sampler: p.Sampler, EMA: averaged}
+	if p.Count > 1 {
+		request.BatchIndex, request.BatchSize = row, p.Count
+	}
+	return request
+}
+
+// pictureKeys are the columns of the contact sheet.
+func (r *run) pictureKeys() []column {
+	var columns []column
+	for _, p := range r.pictures(time.Time{}) {
+		if _, key, ok := parseSampleName(r.job.Save.Style, p.stem+".png"); ok {
+			columns = append(columns, column{key, p.title()})
+		}
+	}
+	return columns
 }
 
 // previewInto asks for previews, while they are wanted and work.
@@ -122,30 +188,18 @@ func (r *run) onPreview(e engine.PreviewEvent) {
 		Path: e.Path, Prompt: p.prompt})
 }
 
-// sampleDir is where pictures go.
-func (r *run) sampleDir() string {
-	if r.job.Save.Style == job.StyleSimpleTuner {
-		return filepath.Join(r.folder.Dir(), "validation_images")
-	}
-	return filepath.Join(r.folder.Dir(), "samples")
-}
-
 // sampleStem names a picture: step, then the prompt's name or position. AI-Toolkit puts the time in front, in
 // milliseconds, and its clients read step and position from the end of the name. SimpleTuner counts the pictures of one
-// name.
-func sampleStem(style string, made time.Time, step int64, index, ofName int, p job.Prompt) string {
-	name := p.Name
-	if name == "" {
-		name, ofName = strconv.Itoa(index), 0
-	}
+// label.
+func sampleStem(style string, made time.Time, step int64, index int, label string, ofLabel int, p job.Prompt) string {
 	switch {
 	case style == job.StyleAIToolkit:
-		return fmt.Sprintf("%d__%09d_%d", made.UnixMilli(), step, index)
+		return fmt.Sprintf("%013d__%09d_%d", max(made.UnixMilli(), 0), step, index)
 	case style == job.StyleSimpleTuner:
-		return fmt.Sprintf("step_%d_%s_%d_%dx%d", step, name, ofName, p.Width, p.Height)
+		return fmt.Sprintf("step_%d_%s_%d_%dx%d", step, label, ofLabel, p.Width, p.Height)
 	case p.Name == "":
 		return fmt.Sprintf("%09d_%d", step, index)
 	default:
-		return fmt.Sprintf("%09d_%s_%d", step, p.Name, index)
+		return fmt.Sprintf("%09d_%s_%d", step, label, index)
 	}
 }

@@ -27,7 +27,7 @@ func simpleTuner(t *testing.T, dir string) *job.Job {
 
 func TestPicturesAreNamedAsSimpleTunerDoes(t *testing.T) {
 	j := simpleTuner(t, t.TempDir())
-	j.Sampling.Every = 10
+	j.Sampling.Every, j.Steps = 10, 15
 	r, _, err := whole(t, j)
 	require.NoError(t, err)
 	var names []string
@@ -41,7 +41,7 @@ func TestPicturesAreNamedAsSimpleTunerDoes(t *testing.T) {
 
 func TestPreviewsAreFilesAndReports(t *testing.T) {
 	j := simpleTuner(t, t.TempDir())
-	j.Sampling.Every, j.Sampling.Preview = 10, 4
+	j.Sampling.Every, j.Sampling.Preview, j.Steps = 10, 4, 15
 	r, _, err := whole(t, j)
 	require.NoError(t, err)
 	require.Len(t, r.previews, 9)
@@ -64,7 +64,7 @@ func TestPreviewsThatFailAreSwitchedOff(t *testing.T) {
 	assert.Equal(t, Completed, outcome)
 	assert.NoError(t, r.sampleErr)
 	assert.Empty(t, r.previews)
-	assert.Len(t, r.samples, 9)
+	assert.Len(t, r.samples, 12)
 	require.Len(t, r.warnings, 1)
 	assert.Contains(t, r.warnings[0], "no previews")
 }

@@ -2,45 +2,40 @@ package run
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/stepd/stepd/sessions/checkpoint"
-	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/job"
 )
 
-// stateDir is the part of a checkpoint that the engine saves and restores.
-func stateDir(path string) string { return filepath.Join(path, "state") }
-
-// save makes a durable checkpoint of this step, unless there is one, and then lets go of old ones.
+// save makes a durable checkpoint of this step, or keeps the one that there is for a more important reason, and then lets
+// go of old ones. Requests for a checkpoint made so far are answered by it.
 func (r *run) save(ctx context.Context, reason string) error {
-	if r.step == r.saved {
-		return nil
+	r.control.answered(func(pending *requests) { pending.checkpoint = false })
+	r.owed = false
+	fresh := r.last == nil || r.last.Manifest.Step != r.step
+	if fresh && r.step == r.ready.Step {
+		return nil // nothing is trained yet
 	}
-	next := r.step * int64(r.job.Accumulation())
-	fingerprint, err := r.data.manifest.Fingerprint()
-	if err != nil {
+	info, err := r.checkpoint(ctx, reason, fresh)
+	if err != nil || info == nil {
 		return err
 	}
-	manifest := checkpoint.Manifest{Data: fingerprint, Step: r.step, Epoch: r.ready.EpochOf(r.step), Budget: r.control.budget(), MicroBatch: next,
-		Reason: reason, Name: r.job.Name, Created: time.Now().UTC(), Build: r.engine.Info().Version,
-		Published: publishedNames(r.job, r.step, reason)}
-	info, err := r.commit(ctx, manifest)
-	if err != nil {
-		return err
+	if reason == "final" {
+		if err := r.whenSpace(ctx, "pipeline", r.writePipeline); err != nil {
+			return fmt.Errorf("write pipeline of step %d: %w", r.step, err)
+		}
 	}
 	if err := r.reporter.Checkpoint(ctx, info); err != nil {
 		return fmt.Errorf("record checkpoint of step %d: %w", r.step, err)
 	}
-	r.saved = r.step
-	r.reporter.Log(fmt.Sprintf("saved checkpoint of step %d to %s", r.step, info.Weights))
-	removed, err := r.folder.Retain(r.job.Save.Keep)
+	r.last = info
+	if fresh {
+		r.reporter.Log(fmt.Sprintf("saved checkpoint of step %d to %s", r.step, info.Weights))
+		r.scripts.saved(info.Path)
+	}
+	removed, err := r.folder.Retain(r.retention())
 	for _, old := range removed {
 		r.reporter.Removed(old.Manifest.Step, old.Path, "retention")
 	}
@@ -51,69 +46,67 @@ func (r *run) save(ctx context.Context, reason string) error {
 	return nil
 }
 
-// commit waits for space on a full disk, unless the run has to end.
-func (r *run) commit(ctx context.Context, manifest checkpoint.Manifest) (*checkpoint.Info, error) {
-	ending, cancel := r.control.onEnd(ctx)
-	defer cancel()
-	for warned := false; ; warned = true {
-		info, err := r.folder.Commit(manifest, r.jobJSON, func(dir string) (string, error) { return r.write(ctx, dir) })
-		if err == nil || !isDiskFull(err) || ending.Err() != nil {
-			return info, err
-		}
-		if !warned {
-			r.reporter.Warning(fmt.Sprintf("the disk is full; training waits until there is space for the checkpoint of step %d: %v", r.step, err))
-		}
-		retry := time.NewTimer(r.request.DiskRetry)
-		select {
-		case <-retry.C:
-		case <-ending.Done():
-			retry.Stop()
-			return nil, err
-		}
+// checkpoint returns the checkpoint of this step to be recorded; nil: it is recorded already.
+func (r *run) checkpoint(ctx context.Context, reason string, fresh bool) (info *checkpoint.Info, err error) {
+	if !fresh {
+		return r.promote(ctx, reason)
 	}
+	fingerprint, err := r.data.manifest.Fingerprint()
+	if err != nil {
+		return nil, err
+	}
+	manifest := checkpoint.Manifest{Data: fingerprint, Step: r.step, Epoch: r.ready.EpochOf(r.step), Budget: r.budget(),
+		MicroBatch: r.ready.BatchAt(r.step), Reason: reason, Name: r.job.Name, Created: time.Now().UTC(), Build: r.engine.Info().Version,
+		Published: publishedNames(r.job, r.step, reason)}
+	err = r.whenSpace(ctx, fmt.Sprintf("checkpoint of step %d", r.step), func() error {
+		info, err = r.folder.Commit(manifest, r.jobJSON, func(dir string) (string, error) { return r.write(ctx, dir) })
+		return err
+	})
+	return info, err
 }
 
-// isDiskFull also knows the errors of the native core, which come as text.
-func isDiskFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
-		strings.Contains(err.Error(), "No space left on device") || strings.Contains(err.Error(), "Disk quota exceeded")
+// importance orders the reasons for which one checkpoint may be kept: by what they promise about names and retention.
+var importance = map[string]int{checkpoint.ReasonRolling: 1, "interval": 2, "manual": 3, "budget": 4, "final": 5}
+
+// promote keeps the newest checkpoint, which is of this step, for a reason that promises more. What was asked for by hand
+// is reported in any case.
+func (r *run) promote(ctx context.Context, reason string) (info *checkpoint.Info, err error) {
+	if importance[reason] <= importance[r.last.Manifest.Reason] {
+		if reason == "manual" {
+			return r.last, nil
+		}
+		return nil, nil
+	}
+	occasion := checkpoint.Occasion{Reason: reason, Budget: r.budget(), Published: publishedNames(r.job, r.step, reason)}
+	err = r.whenSpace(ctx, fmt.Sprintf("checkpoint of step %d", r.step), func() error {
+		info, err = r.folder.Retag(r.last, occasion)
+		return err
+	})
+	return info, err
 }
 
-// write fills a checkpoint folder and returns the part that is for other programs.
-func (r *run) write(ctx context.Context, dir string) (string, error) {
-	if err := os.Mkdir(stateDir(dir), 0o755); err != nil {
-		return "", err
-	}
-	if _, err := r.session.Save(ctx, stateDir(dir)); err != nil {
-		return "", err
-	}
-	weights := "transformer"
-	if r.job.Engine.Adapter != nil {
-		weights = "pytorch_lora_weights.safetensors"
-	}
-	err := r.session.Export(ctx, engine.Export{Path: filepath.Join(dir, weights), Format: "diffusers", DType: r.job.Save.DType,
-		EMA: r.job.Engine.EMA != nil, Metadata: r.metadata()})
-	return weights, err
-}
+// budget is the number of steps that are allowed, as far as the job goes.
+func (r *run) budget() int64 { return min(r.control.budget(), r.job.End()) }
 
-// metadata goes into exported files.
-func (r *run) metadata() map[string]string {
-	metadata := map[string]string{"format": "pt"}
-	for key, value := range r.job.Metadata {
-		metadata[key] = value
-	}
-	metadata["training_info"] = fmt.Sprintf(`{"step": %d, "epoch": %d}`, r.step, r.ready.EpochOf(r.step))
-	return metadata
+// retention is what may be removed.
+func (r *run) retention() checkpoint.Retention {
+	return checkpoint.Retention{Keep: r.job.Save.Keep, KeepRolling: max(r.job.Save.KeepRolling, 1), InUse: r.scripts.uses}
 }
 
 // publishedNames are the names of the weights in the run folder.
 func publishedNames(j *job.Job, step int64, reason string) []string {
-	if j.Save.Style != job.StyleAIToolkit {
+	adapter := j.Engine.Adapter != nil
+	switch {
+	case j.Save.Style == job.StyleSimpleTuner && reason == "final" && adapter:
+		return []string{adapterFile}
+	case j.Save.Style == job.StyleSimpleTuner && reason == "final":
+		return []string{pipelineDir + "/" + transformerDir}
+	case j.Save.Style != job.StyleAIToolkit:
 		return nil
 	}
 	suffix := ".safetensors"
-	if j.Engine.Adapter == nil {
-		suffix = "/transformer"
+	if !adapter {
+		suffix = "/" + transformerDir
 	}
 	names := []string{j.Name + checkpoint.StepSuffix(step) + suffix}
 	if reason == "final" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/stepd/stepd/sessions/checkpoint"
 	"github.com/stepd/stepd/sessions/engine"
 )
 
@@ -14,19 +15,19 @@ const chunk = 64
 // short at the end of a step.
 func (r *run) train(ctx context.Context, budget int64) error {
 	r.reporter.Running(r.step)
-	boundary := min(budget, nextMultiple(r.step, r.job.Save.Every), nextMultiple(r.step, r.samplingInterval()))
+	boundary := min(budget, r.nextBoundary())
 	if err := r.trainTo(ctx, boundary); err != nil {
 		return err
 	}
 	if r.step < boundary || r.step >= r.job.End() {
 		return nil
 	}
-	if isMultiple(r.step, r.job.Save.Every) {
-		if err := r.save(ctx, r.intervalReason()); err != nil {
+	if reason := r.savingDue(); reason != "" {
+		if err := r.save(ctx, reason); err != nil {
 			return err
 		}
 	}
-	if isMultiple(r.step, r.samplingInterval()) {
+	if r.samplingDue() {
 		if r.step >= r.control.budget() {
 			// The budget's checkpoint comes first, so that a client does not wait for it longer than it must.
 			if err := r.save(ctx, "budget"); err != nil {
@@ -49,7 +50,7 @@ func (r *run) trainTo(ctx context.Context, boundary int64) error {
 		r.step += done
 		if done < int64(len(steps)) {
 			// The micro-batches of steps that were not applied come again.
-			r.cursor = r.data.plan.From(r.step * int64(r.job.Accumulation()))
+			r.cursor = r.data.plan.From(r.ready.BatchAt(r.step))
 		}
 		if err != nil && !isCancelled(err) {
 			return fmt.Errorf("train step %d: %w", r.step+1, err)
@@ -68,25 +69,47 @@ func (r *run) nextSteps(count int64) []engine.Step {
 	return steps
 }
 
-// intervalReason names the checkpoint after the more important of two occasions.
-func (r *run) intervalReason() string {
-	if r.step >= r.control.budget() {
-		return "budget"
+// nextBoundary is the next step at which something is due, or asked for.
+func (r *run) nextBoundary() int64 {
+	save, sampling := r.job.Save, r.job.Sampling
+	next := min(nextMultiple(r.step, save.Every), nextMultiple(r.step, save.Rolling), r.ready.nextEpochs(r.step, save.EveryEpochs))
+	if r.hasSamples() {
+		next = min(next, nextMultiple(r.step, sampling.Every), r.ready.nextEpochs(r.step, sampling.EveryEpochs))
 	}
-	return "interval"
+	if r.owed {
+		next = min(next, r.step+1)
+	}
+	return next
 }
 
-func (r *run) samplingInterval() int64 {
-	if len(r.job.Sampling.Prompts) == 0 {
-		return 0
+// savingDue names the checkpoint that this step is due, after the most important of several occasions; empty: none.
+func (r *run) savingDue() string {
+	save := r.job.Save
+	normal := isMultiple(r.step, save.Every) || r.ready.endsEpochs(r.step, save.EveryEpochs)
+	switch {
+	case !normal && !isMultiple(r.step, save.Rolling):
+		return ""
+	case r.step >= r.control.budget():
+		return "budget"
+	case normal:
+		return "interval"
+	default:
+		return checkpoint.ReasonRolling
 	}
-	return r.job.Sampling.Every
 }
+
+func (r *run) samplingDue() bool {
+	return r.hasSamples() &&
+		(isMultiple(r.step, r.job.Sampling.Every) || r.ready.endsEpochs(r.step, r.job.Sampling.EveryEpochs))
+}
+
+// never is a step that no run reaches.
+const never = int64(1) << 62
 
 // nextMultiple is the first multiple of every above step; never when every is 0.
 func nextMultiple(step, every int64) int64 {
 	if every <= 0 {
-		return 1 << 62
+		return never
 	}
 	return (step/every + 1) * every
 }

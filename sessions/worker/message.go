@@ -48,6 +48,7 @@ const (
 	TypeRemoved      Type = "removed"       // Step, Path, Line: a checkpoint is gone, and why
 	TypeSample       Type = "sample"        // Sample
 	TypePreview      Type = "preview"       // Preview
+	TypeScript       Type = "script"        // Script
 	TypeSampleFailed Type = "sample_failed" // Step, Error
 	TypePaused       Type = "paused"        // Step: the budget is used up
 	TypeFinished     Type = "finished"      // Outcome or Error; the last message
@@ -69,6 +70,7 @@ type Message struct {
 	Checkpoint *checkpoint.Info      `json:"checkpoint,omitempty"`
 	Sample     *run.Sample           `json:"sample,omitempty"`
 	Preview    *run.Preview          `json:"preview,omitempty"`
+	Script     *run.Script           `json:"script,omitempty"`
 	Outcome    run.Outcome           `json:"outcome,omitempty"`
 	Error      *Failure              `json:"error,omitempty"`
 }

@@ -39,6 +39,9 @@ func Main(e engine.Engine) int {
 	lowerPriority()
 	terminate := make(chan os.Signal, 1)
 	signal.Notify(terminate, syscall.SIGTERM, syscall.SIGINT)
+	// What a run starts must not hold the pipes open.
+	syscall.CloseOnExec(fromSupervisor)
+	syscall.CloseOnExec(toSupervisor)
 	in, out := os.NewFile(fromSupervisor, "from supervisor"), os.NewFile(toSupervisor, "to supervisor")
 	if in == nil || out == nil {
 		fmt.Fprintln(os.Stderr, "stepd worker is started by stepd serve, not by hand")
@@ -237,6 +240,7 @@ func (r *reporter) Warning(line string)   { r.send(Message{Type: TypeWarning, Li
 func (r *reporter) Ready(ready run.Ready) { r.send(Message{Type: TypeReady, Ready: &ready}) }
 func (r *reporter) Sample(s run.Sample)   { r.send(Message{Type: TypeSample, Sample: &s}) }
 func (r *reporter) Preview(p run.Preview) { r.send(Message{Type: TypePreview, Preview: &p}) }
+func (r *reporter) Script(s run.Script)   { r.send(Message{Type: TypeScript, Script: &s}) }
 func (r *reporter) Paused(step int64)     { r.send(Message{Type: TypePaused, Step: step}) }
 func (r *reporter) Running(step int64)    { r.send(Message{Type: TypeRunning, Step: step}) }
 func (r *reporter) SampleFailed(step int64, err error) {

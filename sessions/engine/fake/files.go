@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -27,6 +28,9 @@ func (s *session) EncodeImages(ctx context.Context, items []engine.ImageItem) er
 		data, err := os.ReadFile(item.Path)
 		if err != nil {
 			return engine.Errorf(engine.NotFound, "read picture: %v", err)
+		}
+		if _, _, err := image.Decode(bytes.NewReader(data)); err != nil {
+			return engine.Errorf(engine.Invalid, "decode picture %s: %v", item.Path, err)
 		}
 		crop := item
 		crop.Path, crop.Out = "", ""

@@ -1,0 +1,107 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/stepd/stepd/sessions/job"
+)
+
+// linkFrom is the size from which files of the model are linked into the pipeline instead of copied: what people edit by
+// hand is small, and must not be the model's own file.
+const linkFrom = 1 << 20
+
+// writePipeline completes pipeline/, in which the checkpoint publishes the trained transformer, with the other parts of
+// the model, so that diffusers loads the folder. It can be repeated.
+func (r *run) writePipeline() error {
+	if r.job.Save.Style != job.StyleSimpleTuner || r.job.Engine.Adapter != nil {
+		return nil
+	}
+	target := filepath.Join(r.folder.Dir(), pipelineDir)
+	entries, err := os.ReadDir(r.job.Engine.Model)
+	if err != nil {
+		return fmt.Errorf("read model folder: %w", err)
+	}
+	for _, entry := range entries {
+		if entry.Name() == transformerDir || strings.HasPrefix(entry.Name(), ".") {
+			continue
+		}
+		if err := copyPart(filepath.Join(r.job.Engine.Model, entry.Name()), filepath.Join(target, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyPart copies a file or folder of a model, following symbolic links, as downloaded models consist of them.
+func copyPart(from, to string) error {
+	from, err := filepath.EvalSymlinks(from)
+	if err != nil {
+		return err
+	}
+	stat, err := os.Stat(from)
+	switch {
+	case err != nil:
+		return err
+	case stat.Mode().IsRegular():
+		return copyOrLink(from, to, stat.Size())
+	case !stat.IsDir():
+		return nil // sockets and pipes are no part of a model
+	}
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if err := copyPart(filepath.Join(from, entry.Name()), filepath.Join(to, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyOrLink makes a file under a temporary name and renames it, so that what is there is whole.
+func copyOrLink(from, to string, size int64) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	tmp := to + ".tmp"
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if size < linkFrom || os.Link(from, tmp) != nil {
+		if err := copyFile(from, tmp); err != nil {
+			return errors.Join(err, os.Remove(tmp))
+		}
+	}
+	if err := os.Rename(tmp, to); err != nil {
+		return err
+	}
+	// Renaming one name of a file to another of the same file leaves both.
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func copyFile(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(target, source)
+	return errors.Join(err, target.Sync(), target.Close())
+}

@@ -1,0 +1,196 @@
+package run
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/stepd/stepd/internal/fixture"
+	"github.com/stepd/stepd/sessions/engine"
+	"github.com/stepd/stepd/sessions/engine/fake"
+	"github.com/stepd/stepd/sessions/job"
+)
+
+func (r *recorder) sampledSteps() (steps []int64) {
+	for _, sample := range r.samples {
+		if len(steps) == 0 || steps[len(steps)-1] != sample.Step {
+			steps = append(steps, sample.Step)
+		}
+	}
+	return steps
+}
+
+func TestEpochs(t *testing.T) {
+	// Three micro-batches an epoch, two a step: epochs end within steps 2, 3, 5, 6, 8, …
+	ready := Ready{BatchesPerEpoch: 3, Accumulation: 2}
+	var ends, secondEnds []int64
+	for step := range int64(10) {
+		if ready.endsEpochs(step, 1) {
+			ends = append(ends, step)
+		}
+		if ready.endsEpochs(step, 2) {
+			secondEnds = append(secondEnds, step)
+		}
+	}
+	assert.Equal(t, []int64{2, 3, 5, 6, 8, 9}, ends)
+	assert.Equal(t, []int64{3, 6, 9}, secondEnds)
+	assert.Equal(t, int64(1), ready.EpochOf(2))
+	assert.Equal(t, never, ready.nextEpochs(4, 0))
+
+	// Resumed at step 3 after six micro-batches, now with one a step: the next epoch is three steps away.
+	resumed := Ready{Step: 3, FirstBatch: 6, BatchesPerEpoch: 3, Accumulation: 1}
+	assert.Equal(t, int64(6), resumed.nextEpochs(3, 1))
+	assert.Equal(t, int64(9), resumed.nextEpochs(3, 2))
+	assert.False(t, resumed.endsEpochs(3, 1), "that was before")
+	assert.Equal(t, int64(2), resumed.EpochOf(5))
+}
+
+func TestCheckpointsAndSamplesByEpoch(t *testing.T) {
+	j := fixture.Job(t, t.TempDir()) // five pictures in two buckets: three micro-batches an epoch, two a step
+	j.Steps = 10
+	j.Save.EveryEpochs, j.Sampling.EveryEpochs = 2, 4
+	r, _, err := whole(t, j)
+	require.NoError(t, err)
+	require.Equal(t, int64(3), r.ready.BatchesPerEpoch)
+	steps, reasons := r.saved()
+	assert.Equal(t, []int64{3, 6, 9, 10}, steps)
+	assert.Equal(t, []string{"interval", "interval", "interval", "final"}, reasons)
+	assert.Equal(t, []int64{6}, r.sampledSteps())
+}
+
+func TestRollingCheckpointsAreCountedApart(t *testing.T) {
+	j := fixture.Job(t, t.TempDir())
+	j.Save = job.Save{Every: 8, Keep: 2, Rolling: 3, KeepRolling: 1, DType: "fp32", Style: job.StyleSimpleTuner}
+	r, _, err := whole(t, j)
+	require.NoError(t, err)
+	steps, reasons := r.saved()
+	assert.Equal(t, []int64{3, 6, 8, 9, 12, 15, 16, 18, 20}, steps)
+	assert.Equal(t, []string{"rolling", "rolling", "interval", "rolling", "rolling", "rolling", "interval", "rolling", "final"}, reasons)
+	folders, err := filepath.Glob(filepath.Join(j.RunDir(), "checkpoint-*"))
+	require.NoError(t, err)
+	for i := range folders {
+		folders[i] = filepath.Base(folders[i])
+	}
+	assert.Equal(t, []string{"checkpoint-16", "checkpoint-18-rolling", "checkpoint-20"}, folders)
+
+	j.Resume = "checkpoint-18-rolling"
+	r, _, err = whole(t, j)
+	require.NoError(t, err)
+	assert.Equal(t, int64(18), r.ready.Step)
+}
+
+func TestRequestsAtTheLastStepAreServed(t *testing.T) {
+	j := fixture.Job(t, t.TempDir())
+	r, control := &recorder{}, NewControl()
+	control.Allow(20)
+	r.onStep = func(step int64) {
+		if step == 20 {
+			control.RequestSample()
+			control.RequestCheckpoint()
+		}
+	}
+	outcome, err := runJob(t, j, control, r)
+	require.NoError(t, err)
+	assert.Equal(t, Completed, outcome)
+	assert.Equal(t, []int64{20}, r.sampledSteps())
+	steps, _ := r.saved()
+	assert.Equal(t, []int64{20}, steps)
+}
+
+// lastWord makes a request while the final pictures are made.
+type lastWord struct {
+	fake.Engine
+	during func()
+}
+
+func (e *lastWord) Open(ctx context.Context, c engine.Config, s engine.Sink) (engine.Session, error) {
+	session, err := e.Engine.Open(ctx, c, s)
+	return &lastWordSession{session, e}, err
+}
+
+type lastWordSession struct {
+	engine.Session
+	engine *lastWord
+}
+
+func (s *lastWordSession) Sample(ctx context.Context, requests []engine.SampleRequest) error {
+	if during := s.engine.during; during != nil {
+		s.engine.during = nil
+		during()
+	}
+	return s.Session.Sample(ctx, requests)
+}
+
+func TestRequestsDuringTheFinalPicturesAreServed(t *testing.T) {
+	j := simpleTuner(t, t.TempDir())
+	j.Sampling.Last = true
+	r, control := &recorder{}, NewControl()
+	control.Allow(20)
+	e := &lastWord{during: func() {
+		control.RequestSample()
+		control.RequestCheckpoint()
+	}}
+	outcome, err := Run(context.Background(), Request{Job: j, CacheDir: t.TempDir()}, e, control, r)
+	require.NoError(t, err)
+	assert.Equal(t, Completed, outcome)
+	assert.Len(t, r.samples, 6, "twice")
+	steps, reasons := r.saved()
+	assert.Equal(t, []int64{20, 20}, steps, "the checkpoint that is there is reported again")
+	assert.Equal(t, []string{"final", "final"}, reasons)
+}
+
+func TestSeveralRequestsCollapse(t *testing.T) {
+	j := fixture.Job(t, t.TempDir())
+	j.Sampling.Every, j.Save.Every = 5, 5
+	r, control := &recorder{}, NewControl()
+	control.Allow(20)
+	r.onStep = func(step int64) {
+		if step == 5 || step == 7 { // once together with the schedule, once on its own
+			for range 3 {
+				control.RequestSample()
+				control.RequestCheckpoint()
+			}
+		}
+	}
+	_, err := runJob(t, j, control, r)
+	require.NoError(t, err)
+	var steps []int64
+	for _, sample := range r.samples {
+		steps = append(steps, sample.Step)
+	}
+	assert.Equal(t, []int64{5, 7, 10, 15, 20}, steps)
+	steps, _ = r.saved()
+	assert.Equal(t, []int64{5, 7, 10, 15, 20}, steps)
+}
+
+func TestACheckpointAskedForBeforeTheFirstStepComesAfterIt(t *testing.T) {
+	r, control := &recorder{}, NewControl()
+	control.RequestCheckpoint()
+	control.Allow(5)
+	r.onPaused = func(int64) { control.Stop() }
+	_, err := runJob(t, fixture.Job(t, t.TempDir()), control, r)
+	require.NoError(t, err)
+	steps, reasons := r.saved()
+	assert.Equal(t, []int64{1, 5}, steps)
+	assert.Equal(t, []string{"manual", "budget"}, reasons)
+}
+
+func TestAResumedRunWithAnotherAccumulationGoesOnAtItsMicroBatch(t *testing.T) {
+	dir := t.TempDir()
+	j := fixture.Job(t, dir)
+	j.Steps = 4
+	_, _, err := whole(t, j)
+	require.NoError(t, err)
+	j.Steps, j.Engine.Accumulation = 7, 1
+	r, _, err := whole(t, j)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"engine.accumulation", "steps"}, r.ready.Changed)
+	assert.Equal(t, int64(8), r.ready.FirstBatch)
+	last := r.checkpoints[len(r.checkpoints)-1].Manifest
+	assert.Equal(t, int64(7), last.Step)
+	assert.Equal(t, int64(11), last.MicroBatch)
+	assert.Equal(t, int64(3), last.Epoch)
+}
