@@ -142,15 +142,18 @@ func (a *actor) commit() {
 	a.change = change{}
 	var err error
 	if pending.dirty {
-		if err = a.write(pending.update); err != nil {
-			a.commitFailed(err, pending.fromWorker)
-		}
+		err = a.write(pending.update)
 	}
 	if err == nil {
 		a.session.publish(a.state, append([]store.Grant(nil), a.grants...))
+	} else {
+		a.takeBack(err)
 	}
 	for _, f := range pending.after {
 		f(err)
+	}
+	if err != nil {
+		a.recoverFrom(pending)
 	}
 }
 
@@ -174,24 +177,34 @@ func (a *actor) write(update store.Update) error {
 	return err
 }
 
-// commitFailed goes back to what is durable. A command has then not happened. What the worker did since then is known to
-// its checkpoints only, so it is stopped; a later grant continues from there.
-func (a *actor) commitFailed(err error, fromWorker bool) {
+// takeBack goes back to what is durable: a command has then not happened.
+func (a *actor) takeBack(err error) {
 	a.logger().Error("session state cannot be stored", zap.Error(err))
 	a.session.log.add("session state cannot be stored: " + err.Error())
 	view := a.session.view()
 	a.state, a.grants = view.snapshot, append([]store.Grant(nil), view.grants...)
+	if a.worker != nil {
+		a.state.PID = a.worker.PID()
+	}
+}
+
+// recoverFrom deals with a worker whose messages, start or end could not be stored.
+func (a *actor) recoverFrom(failed change) {
 	switch {
-	case a.worker != nil && fromWorker:
+	case a.worker != nil && failed.fromWorker:
+		// What it did since then is known to its checkpoints only; the session continues from there.
 		a.kill()
-	case a.worker == nil && !a.starting && a.state.State.Active():
-		// It was the end of the worker that could not be stored; that has to be tried until it can.
+	case a.worker != nil || a.starting || a.stopping || !a.state.State.Active():
+	case a.waiting():
+		time.AfterFunc(commitRetry, func() { a.post(a.moveUp) })
+	default:
+		// There is no worker, but the store says that there is one; that has to be tried until it can be mended.
 		a.withoutWorker("session state could not be stored")
 		time.AfterFunc(commitRetry, func() { a.post(func() {}) })
 	}
 }
 
-// commitRetry is the pause between attempts to store that a worker has ended.
+// commitRetry is the pause between attempts to store what has to be stored.
 const commitRetry = time.Second
 
 func (a *actor) logger() *zap.Logger {

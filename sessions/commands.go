@@ -56,15 +56,22 @@ func (a *actor) abort() {
 	a.state.Interruption = ""
 	a.setState(Aborting, "abort requested")
 	a.session.log.add(fmt.Sprintf("[session %s] abort requested", a.session.id))
-	if a.endWork != nil {
-		a.endWork()
-	}
 	if a.worker == nil && !a.starting {
 		a.setAborted()
 		return
 	}
 	a.deadline.Reset(a.session.manager.options.AbortGrace)
-	a.sendAfterCommit(worker.Message{Type: worker.TypeAbort})
+	a.endAfterCommit(worker.TypeAbort)
+}
+
+// endAfterCommit ends what the worker is doing, and the waits on its behalf, when it is durable that they shall end.
+func (a *actor) endAfterCommit(how worker.Type) {
+	a.afterCommit(func(err error) {
+		if err == nil && a.endWork != nil {
+			a.endWork()
+		}
+	})
+	a.sendAfterCommit(worker.Message{Type: how})
 }
 
 func (a *actor) setAborted() {
@@ -203,10 +210,7 @@ func (a *actor) delete() {
 // stop ends the worker so that the session can be continued by another server.
 func (a *actor) stop() {
 	a.stopping = true
-	if a.endWork != nil {
-		a.endWork()
-	}
-	a.sendAfterCommit(worker.Message{Type: worker.TypeStop})
+	a.endAfterCommit(worker.TypeStop)
 }
 
 // kill ends the worker now.

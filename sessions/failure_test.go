@@ -3,13 +3,17 @@ package sessions
 import (
 	"database/sql"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/stepd/stepd/internal/fixture"
+	"github.com/stepd/stepd/sessions/engine"
+	"github.com/stepd/stepd/sessions/engine/fake"
 	"github.com/stepd/stepd/sessions/store"
 )
 
@@ -105,4 +109,128 @@ func TestTransitions(t *testing.T) {
 			assert.NoError(t, checkTransition(from, Aborting), "an abort is possible in %s", from)
 		}
 	}
+}
+
+// refuse makes the database refuse what the trigger describes until the returned function is called.
+func refuse(t *testing.T, dir, trigger string) (allow func()) {
+	t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(dir, "data", store.FileName))
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, db.Close()) })
+	_, err = db.Exec("CREATE TRIGGER refuse BEFORE " + trigger + " BEGIN SELECT RAISE(ABORT, 'refused by the test'); END")
+	require.NoError(t, err)
+	return func() {
+		_, err := db.Exec("DROP TRIGGER refuse")
+		require.NoError(t, err)
+	}
+}
+
+// TestATurnThatCannotBeStoredComesLater refuses every change of the session whose turn it is.
+func TestATurnThatCannotBeStoredComesLater(t *testing.T) {
+	dir := t.TempDir()
+	m := open(t, dir, Options{})
+	gate, queued := queueOfThree(t, m, dir)
+	waitState(t, queued[0], Running)
+	allow := refuse(t, dir, "UPDATE ON sessions WHEN NEW.id = 'b'")
+	gate.Open(20)
+	waitState(t, queued[0], Completed)
+	feed := queued[1].StreamLogs()
+	for refused := false; !refused; {
+		lines, err := feed.Next(testContext(t))
+		require.NoError(t, err)
+		refused = strings.Contains(strings.Join(lines, "\n"), "refused by the test")
+	}
+	assert.Equal(t, 1, queued[1].Snapshot().QueuePosition)
+	allow()
+	waitState(t, queued[2], Completed)
+	assert.Equal(t, Completed, queued[1].Snapshot().State)
+}
+
+// TestAStoreThatRecoversInTimeLosesNoSession starts a server on a store that refuses everything at first.
+func TestAStoreThatRecoversInTimeLosesNoSession(t *testing.T) {
+	dir := t.TempDir()
+	j := fixture.Job(t, dir)
+	gate := fixture.NewGate(t, j)
+	m := open(t, dir, Options{})
+	gate.Open(3)
+	s := create(t, m, wholeBudget("s", j))
+	_, err := s.Wait(testContext(t), func(snapshot Snapshot) bool { return snapshot.Completed == 3 })
+	require.NoError(t, err)
+	require.NoError(t, m.Close(testContext(t)))
+
+	allow := refuse(t, dir, "UPDATE ON sessions")
+	m = open(t, dir, Options{})
+	s, err = m.Session("s")
+	require.NoError(t, err)
+	lines, err := s.StreamLogs().Next(testContext(t))
+	for !strings.Contains(strings.Join(lines, "\n"), "refused by the test") {
+		require.NoError(t, err)
+		lines, err = s.StreamLogs().Next(testContext(t))
+	}
+	allow()
+	gate.Open(20)
+	assert.Equal(t, int64(20), waitState(t, s, Completed).Completed)
+	checkEvents(t, s)
+}
+
+// TestRefusedCommandsHaveNotHappened refuses what a session without a worker is asked for.
+func TestRefusedCommandsHaveNotHappened(t *testing.T) {
+	dir := t.TempDir()
+	trainAndClose(t, dir)
+	m := open(t, dir, Options{})
+	s, err := m.Session("s")
+	require.NoError(t, err)
+	waitState(t, s, Interrupted)
+	allow := refuse(t, dir, "UPDATE ON sessions")
+	_, err = s.Grant(testContext(t), GrantRequest{Steps: 2})
+	require.ErrorContains(t, err, "refused by the test")
+	assert.Equal(t, Interrupted, s.Snapshot().State)
+	require.ErrorContains(t, s.Abort(testContext(t)), "refused by the test")
+	assert.Equal(t, Interrupted, s.Snapshot().State)
+	allow()
+	_, result := grant(t, s, 2)
+	assert.True(t, result.Consumed)
+	assert.Equal(t, int64(10), result.Snapshot.Completed)
+	checkEvents(t, s)
+}
+
+// TestAnAbortThatCannotBeStoredEndsNothing: the session goes on waiting for memory, and gets it.
+func TestAnAbortThatCannotBeStoredEndsNothing(t *testing.T) {
+	dir := t.TempDir()
+	m := open(t, dir, Options{Memory: 10 << 20})
+	a, b := fixture.Faults(fixture.Job(t, dir), fake.Faults{Memory: 6 << 20}), fixture.Faults(fixture.Job(t, dir), fake.Faults{Memory: 6 << 20})
+	b.Name = "b"
+	first := create(t, m, CreateRequest{Job: a})
+	waitState(t, first, Paused)
+	second := create(t, m, CreateRequest{ID: "second", Job: b, Grant: 2})
+	_, err := second.Wait(testContext(t), func(snapshot Snapshot) bool { return snapshot.Stage.Stage == "queued" })
+	require.NoError(t, err)
+	allow := refuse(t, dir, "UPDATE ON sessions WHEN NEW.id = 'second'")
+	require.ErrorContains(t, second.Abort(testContext(t)), "refused by the test")
+	allow()
+	require.NoError(t, first.Abort(testContext(t)))
+	assert.Equal(t, int64(2), waitState(t, second, Paused).Completed)
+}
+
+// TestMemoryThatComesAfterTheEndIsGivenBack admits the plan of a session whose actor has ended.
+func TestMemoryThatComesAfterTheEndIsGivenBack(t *testing.T) {
+	dir := t.TempDir()
+	m := open(t, dir, Options{Memory: 10 << 20})
+	s := create(t, m, CreateRequest{Job: fixture.Job(t, dir)})
+	waitState(t, s, Paused)
+	require.NoError(t, m.Close(testContext(t)))
+	whole := engine.Plan{Total: 10 << 20}
+	release, err := m.memory.acquire(testContext(t), "cpu", whole)
+	require.NoError(t, err)
+	s.actor.stopping = false // as if the end had come after the question
+	s.actor.plan(1, whole)
+	require.Eventually(t, func() bool {
+		m.memory.mu.Lock()
+		defer m.memory.mu.Unlock()
+		return len(m.memory.devices["cpu"].queue) == 1
+	}, testTimeout, time.Millisecond)
+	release()
+	release, err = m.memory.acquire(testContext(t), "cpu", whole)
+	require.NoError(t, err)
+	release()
 }

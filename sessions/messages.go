@@ -94,7 +94,9 @@ func (a *actor) plan(id int64, plan engine.Plan) {
 	ctx, w, device := a.workContext(), a.worker, a.session.job.Engine.Device
 	go func() {
 		release, err := a.session.manager.memory.acquire(ctx, device, plan)
-		a.post(func() { a.admitted(w, id, release, err) })
+		if !a.post(func() { a.admitted(w, id, release, err) }) && release != nil {
+			release()
+		}
 	}()
 }
 

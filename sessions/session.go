@@ -264,11 +264,13 @@ func (a *actor) do(ctx context.Context, f func() error) error {
 	}
 }
 
-// post runs f in the goroutine that owns the session, unless that has ended.
-func (a *actor) post(f func()) {
+// post runs f in the goroutine that owns the session. It returns false, and f never runs, when that has ended.
+func (a *actor) post(f func()) bool {
 	select {
 	case a.inbox <- f:
+		return true
 	case <-a.done:
+		return false
 	}
 }
 
