@@ -101,6 +101,8 @@ func TestLogs(t *testing.T) {
 	for i, m := range messages {
 		assert.Equal(t, message{strconv.Itoa(i + 1), "log", lines[i]}, m)
 	}
+	rest := a.open("GET", "/sessions/one/logs/stream", nil, "Accept", "text/event-stream", "Last-Event-ID", "2")
+	assert.Equal(t, messages[2:], readMessages(t, rest.Body, func(message) bool { return false }), "a broken stream continues")
 	limited := read[map[string]any](t, a.request("GET", "/sessions/one/logs?limit=1", nil), http.StatusOK)
 	assert.Equal(t, []any{lines[len(lines)-1]}, limited["logs"])
 	assert.Equal(t, http.StatusUnprocessableEntity, a.request("GET", "/sessions/one/logs?limit=x", nil).status)

@@ -63,6 +63,15 @@ func queryInt(c *fiber.Ctx, name string, fallback int64) (int64, error) {
 	return 0, Problems{problem}
 }
 
+// lastEventID is where a client continues a broken stream; 0: at the beginning.
+func lastEventID(c *fiber.Ctx) int64 {
+	last, err := strconv.ParseInt(c.Get("Last-Event-ID"), 10, 64)
+	if err != nil || last < 0 {
+		return 0
+	}
+	return min(last, 1<<53)
+}
+
 func wantsEvents(c *fiber.Ctx) bool {
 	return strings.Contains(c.Get(fiber.HeaderAccept), "text/event-stream")
 }
@@ -113,27 +122,30 @@ func stream[T any](s *Server, c *fiber.Ctx, kind string, next func(context.Conte
 	return nil
 }
 
-var streamLogsSpec = answers(
-	Answer{Status: http.StatusOK, Media: mediaText, Doc: "one line of text a log line"},
-	Answer{Status: http.StatusOK, Media: mediaEvents, Doc: "messages of type log"},
-)
+var streamLogsSpec = Spec{
+	Headers: []Field{{Name: "Last-Event-ID", Kind: job.Text, Doc: "number of the last line of an event stream that broke"}},
+	Answers: []Answer{
+		{Status: http.StatusOK, Media: mediaText, Doc: "one line of text a log line"},
+		{Status: http.StatusOK, Media: mediaEvents, Doc: "messages of type log, with the number of the line as id"},
+	},
+}
 
 func (s *Server) streamLogs(c *fiber.Ctx) error {
 	session, err := s.session(c, sessionNotFound)
 	if err != nil {
 		return err
 	}
-	reader := session.StreamLogs()
 	if wantsEvents(c) {
-		number := 0
+		reader := session.StreamLogsAfter(lastEventID(c))
 		return stream(s, c, "text/event-stream", reader.Next, func(w *bufio.Writer, lines []string) {
+			number := reader.Number() - int64(len(lines))
 			for _, line := range lines {
 				number++
 				_, _ = fmt.Fprintf(w, "id: %d\nevent: log\ndata: %s\n\n", number, line)
 			}
 		}, stillHere)
 	}
-	return stream(s, c, "text/plain; charset=utf-8", reader.Next, func(w *bufio.Writer, lines []string) {
+	return stream(s, c, "text/plain; charset=utf-8", session.StreamLogs().Next, func(w *bufio.Writer, lines []string) {
 		for _, line := range lines {
 			_, _ = w.WriteString(line + "\n")
 		}
@@ -176,10 +188,7 @@ func (s *Server) getEvents(c *fiber.Ctx) error {
 		}
 		return c.JSON(fiber.Map{"session_id": session.ID(), "events": events})
 	}
-	if last, err := strconv.ParseInt(c.Get("Last-Event-ID"), 10, 64); err == nil && last > since {
-		since = last
-	}
-	return stream(s, c, "text/event-stream", session.Subscribe(since).Next, writeEvents, stillHere)
+	return stream(s, c, "text/event-stream", session.Subscribe(max(since, lastEventID(c))).Next, writeEvents, stillHere)
 }
 
 func writeEvents(w *bufio.Writer, events []sessions.Event) {

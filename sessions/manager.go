@@ -160,11 +160,8 @@ func (m *Manager) create(ctx context.Context, request CreateRequest, j *job.Job)
 	if err != nil {
 		return nil, fmt.Errorf("write job as JSON: %w", err)
 	}
-	s, err := newSession(m, key, fixed, Snapshot{ID: request.ID, Name: j.Name, MaxSteps: j.MaxSteps, Steps: j.Steps, End: j.End(),
+	s := newSession(m, key, fixed, Snapshot{ID: request.ID, Name: j.Name, MaxSteps: j.MaxSteps, Steps: j.Steps, End: j.End(),
 		RunDir: j.RunDir(), Created: now, Updated: now}, nil)
-	if err != nil {
-		return nil, err
-	}
 	a := s.actor
 	a.emit(KindCreated, CreatedEvent{Name: j.Name, RunDir: j.RunDir(), Steps: j.Steps, MaxSteps: j.MaxSteps})
 	a.state.State = Initializing

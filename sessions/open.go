@@ -108,7 +108,7 @@ func (m *Manager) restore(ctx context.Context, row store.Session) (*Session, err
 	if err != nil {
 		return nil, err
 	}
-	return newSession(m, row.Key, fixed, snapshot, grants)
+	return newSession(m, row.Key, fixed, snapshot, grants), nil
 }
 
 // recoverState deals with a session whose server is gone. It runs before the actor's goroutine.

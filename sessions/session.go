@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/stepd/stepd/sessions/job"
 	"github.com/stepd/stepd/sessions/store"
 )
@@ -218,7 +220,12 @@ func (s *Session) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
 func (s *Session) Logs(limit int) []string { return s.log.tail(limit) }
 
 // StreamLogs returns a reader that gets the kept lines and then new ones as they come.
-func (s *Session) StreamLogs() *LogReader { return &LogReader{log: s.log} }
+func (s *Session) StreamLogs() *LogReader { return s.StreamLogsAfter(0) }
+
+// StreamLogsAfter leaves out the lines up to a LogReader.Number.
+func (s *Session) StreamLogsAfter(number int64) *LogReader {
+	return &LogReader{log: s.log, next: number + 1}
+}
 
 // static is what never changes after creation, as it is stored.
 type static struct {
@@ -228,18 +235,18 @@ type static struct {
 }
 
 // newSession makes a session around a snapshot that is stored, or about to be.
-func newSession(m *Manager, key string, fixed static, snapshot Snapshot, grants []store.Grant) (*Session, error) {
+func newSession(m *Manager, key string, fixed static, snapshot Snapshot, grants []store.Grant) *Session {
 	s := &Session{manager: m, key: key, id: snapshot.ID, job: fixed.Job, labels: fixed.Labels, queue: fixed.Queue}
 	s.last = view{snapshot: snapshot, grants: grants, changed: make(chan struct{})}
 	var err error
 	if s.log, err = openLog(m.logPath(key)); err != nil {
-		return nil, err
+		m.options.Logger.Warn("the log is not complete", zap.String("session", s.id), zap.Error(err))
 	}
 	if snapshot.Finished() {
 		s.log.end()
 	}
 	s.actor = newActor(s, snapshot, grants)
-	return s, nil
+	return s
 }
 
 // do runs f in the goroutine that owns the session and returns when the changes that f made are durable.
