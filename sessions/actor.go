@@ -194,7 +194,7 @@ func (a *actor) recoverFrom(failed change) {
 	case a.worker != nil && failed.fromWorker:
 		// What it did since then is known to its checkpoints only; the session continues from there.
 		a.kill()
-	case a.worker != nil || a.starting || a.stopping || !a.state.State.Active():
+	case a.worker != nil || a.starting || a.stopping || !a.state.State.Active() && !a.goesOn():
 	case a.waiting():
 		time.AfterFunc(commitRetry, func() { a.post(a.moveUp) })
 	default:

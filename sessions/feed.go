@@ -1,10 +1,12 @@
 package sessions
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/stepd/stepd/sessions/store"
 )
@@ -14,7 +16,9 @@ const feedPage = 256
 
 // Feed reads events in order at the reader's own pace: a slow reader delays nobody and misses nothing.
 type Feed struct {
-	after int64
+	manager *Manager
+	session string // key; empty: all
+	after   int64
 	// pending returns the position of the newest event, a channel that is closed when there may be a newer one, and
 	// whether there never will be.
 	pending func() (newest int64, changed <-chan struct{}, ended bool)
@@ -28,10 +32,10 @@ type Feed struct {
 func (f *Feed) Next(ctx context.Context) ([]Event, error) {
 	for {
 		newest, changed, ended := f.pending()
-		if newest > f.after && !ended {
+		if newest > f.after {
 			events, err := f.read(ctx, f.after, feedPage)
 			if err != nil && ctx.Err() == nil && errors.Is(err, ErrClosed) {
-				return nil, io.EOF
+				events, err = f.remaining()
 			}
 			if err != nil {
 				return nil, err
@@ -55,6 +59,31 @@ func (f *Feed) Next(ctx context.Context) ([]Event, error) {
 	}
 }
 
+// remaining returns the last events of a manager whose store is closed, or io.EOF, also when the reader was so far behind
+// that it would miss some.
+func (f *Feed) remaining() ([]Event, error) {
+	f.manager.mu.Lock()
+	from := f.manager.lastFrom
+	var rows []store.Event
+	for _, row := range f.manager.last {
+		switch {
+		case f.session == "" && row.Seq > f.after:
+			rows = append(rows, row)
+		case f.session == row.Session && row.Index > f.after:
+			if len(rows) == 0 {
+				from = row.Index - 1
+			}
+			rows = append(rows, row)
+		}
+	}
+	f.manager.mu.Unlock()
+	if len(rows) == 0 || f.after < from {
+		return nil, io.EOF
+	}
+	slices.SortFunc(rows, func(a, b store.Event) int { return cmp.Compare(a.Seq, b.Seq) })
+	return f.manager.events(rows, nil)
+}
+
 // Events returns up to limit events with an index above after, without waiting.
 func (s *Session) Events(ctx context.Context, after int64, limit int) ([]Event, error) {
 	rows, err := s.manager.store.Events(ctx, s.key, after, limit)
@@ -63,9 +92,12 @@ func (s *Session) Events(ctx context.Context, after int64, limit int) ([]Event, 
 
 // Subscribe returns a reader of the session's events with an index above after.
 func (s *Session) Subscribe(after int64) *Feed {
-	return &Feed{after: after, read: s.Events, position: func(e Event) int64 { return e.Index },
+	return &Feed{manager: s.manager, session: s.key, after: after, read: s.Events, position: func(e Event) int64 { return e.Index },
 		pending: func() (int64, <-chan struct{}, bool) {
 			view := s.view()
+			if view.gone && !s.manager.isClosed() { // deleted
+				return 0, view.changed, true
+			}
 			return view.snapshot.LastEvent, view.changed, view.gone
 		}}
 }
@@ -76,14 +108,20 @@ func (m *Manager) Subscribe(after int64) *Feed {
 		rows, err := m.store.AllEvents(ctx, after, limit)
 		return m.events(rows, err)
 	}
-	return &Feed{after: after, read: read, position: func(e Event) int64 { return e.Seq }, pending: m.newest}
+	return &Feed{manager: m, after: after, read: read, position: func(e Event) int64 { return e.Seq }, pending: m.newest}
 }
 
 // newest is the newest Seq.
 func (m *Manager) newest() (int64, <-chan struct{}, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.lastSeq, m.changed, m.closed
+	return m.lastSeq, m.changed, m.ended
+}
+
+func (m *Manager) isClosed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.closed
 }
 
 // committed tells readers of all sessions that there is news.
@@ -94,6 +132,9 @@ func (m *Manager) committed(events []store.Event) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lastSeq = max(m.lastSeq, events[len(events)-1].Seq)
+	if m.closed {
+		m.last = append(m.last, events...)
+	}
 	m.notifyLocked()
 }
 
@@ -105,7 +146,7 @@ func (m *Manager) notifyLocked() {
 // events turns rows into events. A store that was closed during the read is ErrClosed.
 func (m *Manager) events(rows []store.Event, err error) ([]Event, error) {
 	if err != nil {
-		if _, _, closed := m.newest(); closed {
+		if m.isClosed() {
 			return nil, ErrClosed
 		}
 		return nil, err

@@ -66,16 +66,22 @@ type Manager struct {
 	store   *store.Store
 	memory  memoryPool
 	queues  queues
-	unlock  func()         // of the data folder
-	actors  sync.WaitGroup // of all sessions
+	unlock  func() // of the data folder
 
-	mu       sync.Mutex
-	sessions []*Session        // live, in the order of creation
-	leaving  map[*Session]bool // deleted, with a worker that is still ending
-	reserved map[string]claim  // by id, while they are created
-	lastSeq  int64
-	closed   bool
-	changed  chan struct{} // closed, and replaced, by news
+	creating sync.WaitGroup // sessions that are reserved
+	actors   sync.WaitGroup // of all sessions
+
+	mu         sync.Mutex
+	sessions   []*Session        // live, in the order of creation
+	leaving    map[*Session]bool // deleted, with a worker that is still ending
+	reserved   map[string]claim  // by id, while they are created
+	unreadable map[string]bool   // ids of sessions in the store that could not be loaded
+	lastSeq    int64
+	closed     bool          // no session and no command is taken any more
+	ended      bool          // no event follows any more
+	last       []store.Event // committed since closed, for readers that the end of the store overtakes
+	lastFrom   int64         // lastSeq when closed
+	changed    chan struct{} // closed, and replaced, by news
 }
 
 // Create makes a session and returns when it is durable, before its worker is ready. Errors: *job.Invalid, ErrExists,
@@ -108,7 +114,8 @@ func (m *Manager) Create(ctx context.Context, request CreateRequest) (*Session, 
 	if err != nil {
 		return nil, err
 	}
-	return s, m.add(s)
+	m.add(s)
+	return s, nil
 }
 
 // validID keeps ids printable; they are compared byte by byte and never become paths.
@@ -116,7 +123,7 @@ func validID(id string) bool {
 	return id != "" && len(id) <= 256 && utf8.ValidString(id) && !strings.ContainsFunc(id, unicode.IsControl)
 }
 
-// reserve claims id and run folder while the session is created. Sessions of one queue may share a run folder.
+// reserve claims id and run folder while the session is created, for which Close waits. Sessions of one queue may share a run folder.
 func (m *Manager) reserve(request CreateRequest, runDir string) error {
 	id := request.ID
 	m.mu.Lock()
@@ -124,7 +131,7 @@ func (m *Manager) reserve(request CreateRequest, runDir string) error {
 	if m.closed {
 		return ErrClosed
 	}
-	if _, busy := m.reserved[id]; busy || m.findLocked(id) != nil {
+	if _, busy := m.reserved[id]; busy || m.unreadable[id] || m.findLocked(id) != nil {
 		return fmt.Errorf("session %q: %w", id, ErrExists)
 	}
 	for other, claim := range m.reserved {
@@ -138,6 +145,7 @@ func (m *Manager) reserve(request CreateRequest, runDir string) error {
 		}
 	}
 	m.reserved[id] = claim{runDir: runDir, queue: request.Queue}
+	m.creating.Add(1)
 	return nil
 }
 
@@ -149,6 +157,7 @@ func (m *Manager) unreserve(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.reserved, id)
+	m.creating.Done()
 }
 
 // create writes the session's rows.
@@ -206,12 +215,9 @@ func (m *Manager) insert(ctx context.Context, s *Session, fixed []byte) error {
 }
 
 // add makes a session visible and lets it run.
-func (m *Manager) add(s *Session) error {
+func (m *Manager) add(s *Session) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed {
-		return ErrClosed
-	}
 	m.sessions = append(m.sessions, s)
 	m.actors.Go(func() {
 		s.actor.commit()
@@ -220,7 +226,6 @@ func (m *Manager) add(s *Session) error {
 		defer m.mu.Unlock()
 		delete(m.leaving, s)
 	})
-	return nil
 }
 
 // Session returns the live session with this id, or an error that is ErrNotFound.
@@ -287,16 +292,30 @@ func (m *Manager) remove(s *Session) bool {
 	return false
 }
 
-// Close stops every worker at the end of its step, with a checkpoint, and closes the store. Sessions that were alive
-// are Interrupted when the data folder is opened again. When ctx ends, workers are killed.
+// Close stops every worker at the end of its step, with a checkpoint, and closes the store. Sessions that were alive are Interrupted when the data folder is opened again. When ctx ends, workers
+// are killed.
 func (m *Manager) Close(ctx context.Context) error {
 	m.mu.Lock()
 	if m.closed {
 		m.mu.Unlock()
 		return nil
 	}
-	m.closed = true
+	m.closed, m.lastFrom = true, m.lastSeq
+	m.mu.Unlock()
+	m.creating.Wait()
+	m.stopAll(ctx)
+	m.mu.Lock()
+	m.ended = true
 	m.notifyLocked()
+	m.mu.Unlock()
+	err := m.store.Close()
+	m.unlock()
+	return err
+}
+
+// stopAll returns when no session has a worker and an actor any more.
+func (m *Manager) stopAll(ctx context.Context) {
+	m.mu.Lock()
 	sessions := append([]*Session{}, m.sessions...)
 	for s := range m.leaving {
 		sessions = append(sessions, s)
@@ -318,9 +337,6 @@ func (m *Manager) Close(ctx context.Context) error {
 		}
 		<-ended
 	}
-	err := m.store.Close()
-	m.unlock()
-	return err
 }
 
 func (m *Manager) logPath(key string) string {

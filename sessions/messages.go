@@ -288,7 +288,7 @@ func (a *actor) withoutWorker(reason string) {
 		a.setAborted()
 	case a.state.State.Terminal():
 		a.session.log.end()
-	case a.session.queue != "" && !a.stopping:
+	case a.goesOn() && !a.stopping:
 		a.goOn(reason)
 	case a.state.State != Interrupted:
 		a.interrupt(reason)

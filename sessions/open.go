@@ -40,7 +40,7 @@ func Open(ctx context.Context, options Options) (*Manager, error) {
 		return nil, err
 	}
 	m := &Manager{options: options, memory: memoryPool{limit: options.Memory}, unlock: unlock, reserved: map[string]claim{},
-		leaving: map[*Session]bool{}, changed: make(chan struct{})}
+		unreadable: map[string]bool{}, leaving: map[*Session]bool{}, changed: make(chan struct{})}
 	if m.store, err = store.Open(ctx, options.DataDir); err != nil {
 		unlock()
 		return nil, err
@@ -77,32 +77,45 @@ func (m *Manager) load(ctx context.Context) error {
 	for _, row := range rows {
 		if row.Deleted {
 			if err := m.store.Purge(ctx, row.Key); err != nil {
-				return err
+				m.options.Logger.Warn("a deleted session is still in the index", zap.String("session", row.ID), zap.Error(err))
 			}
 			continue
 		}
 		s, err := m.restore(ctx, row)
 		if err != nil {
-			return fmt.Errorf("session %q: %w", row.ID, err)
+			// The others must not wait for somebody to mend this one.
+			m.unreadable[row.ID] = true
+			m.options.Logger.Error("session cannot be loaded and is left out; end the server and run: stepd doctor --repair --data "+
+				m.options.DataDir, zap.String("session", row.ID), zap.Error(err))
+			continue
 		}
 		restored = append(restored, s)
 	}
 	m.queues.restore(restored)
 	for _, s := range restored {
 		s.actor.recoverState()
-		if err := m.add(s); err != nil {
-			return err
-		}
+		m.add(s)
 	}
 	return nil
 }
 
+// readRow reads what create and the actor wrote.
+func readRow(row store.Session) (fixed static, snapshot Snapshot, err error) {
+	err = errors.Join(json.Unmarshal(row.Static, &fixed), json.Unmarshal(row.Record, &snapshot))
+	if err == nil && (fixed.Job == nil || transitions[snapshot.State] == nil) {
+		err = fmt.Errorf("its job is missing, or its state %q is unknown", snapshot.State)
+	}
+	if err != nil {
+		err = fmt.Errorf("read stored session: %w", err)
+	}
+	return fixed, snapshot, err
+}
+
 // restore makes a session from its rows.
 func (m *Manager) restore(ctx context.Context, row store.Session) (*Session, error) {
-	var fixed static
-	var snapshot Snapshot
-	if err := errors.Join(json.Unmarshal(row.Static, &fixed), json.Unmarshal(row.Record, &snapshot)); err != nil {
-		return nil, fmt.Errorf("read stored session: %w", err)
+	fixed, snapshot, err := readRow(row)
+	if err != nil {
+		return nil, err
 	}
 	grants, err := m.store.Grants(ctx, row.Key)
 	if err != nil {
@@ -133,7 +146,11 @@ func (a *actor) recoverState() {
 	}
 	a.setStage(StageEvent{Stage: "recovering"})
 	a.starting = true // what follows ends like the start of a worker
-	a.afterCommit(func(error) {
+	a.afterCommit(func(err error) {
+		if err != nil {
+			a.starting = false
+			return
+		}
 		ctx, recorded := a.workContext(), a.state.LastCheckpoint
 		go func() {
 			found, err := newestCheckpoint(ctx, a.session.job.RunDir(), recorded)

@@ -95,6 +95,9 @@ func (a *actor) leaveQueue() {
 	}
 }
 
+// goesOn tells whether the session continues by itself when it has lost its worker.
+func (a *actor) goesOn() bool { return a.session.queue != "" && !a.state.State.Terminal() }
+
 // fruitlessLimit is how many workers in a row may end without a new checkpoint before a session of a queue is given up.
 const fruitlessLimit = 3
 
@@ -104,7 +107,9 @@ func (a *actor) goOn(reason string) {
 		a.fail("worker", reason)
 		return
 	}
-	a.interrupt(reason)
+	if a.state.State != Interrupted {
+		a.interrupt(reason)
+	}
 	a.state.Interruption = ""
 	a.setState(Initializing, "goes on from the last checkpoint")
 	a.startWorker()

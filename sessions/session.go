@@ -98,7 +98,7 @@ func (s *Session) WaitReady(ctx context.Context) (Snapshot, error) {
 }
 
 func (s *Session) goneError() error {
-	if _, _, closed := s.manager.newest(); closed {
+	if s.manager.isClosed() {
 		return ErrClosed
 	}
 	return notFound(s.id)

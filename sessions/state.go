@@ -45,6 +45,7 @@ var transitions = map[State]map[State]string{
 	},
 	Interrupted: {
 		Initializing: "steps granted, or the turn of its queue is the session's: a new worker resumes from the last checkpoint",
+		Failed:       "its workers died without progress",
 		Aborting:     "abort",
 	},
 	Aborting: {
