@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,8 @@ type Request struct {
 	BucketStep int
 	// SkipBad leaves out pictures that cannot be used, instead of failing.
 	SkipBad bool
+	// CountOnly leaves out the hashes of files, for callers that only want to know how many samples and batches there are.
+	CountOnly bool
 	// Progress is told how many of how many pictures of all datasets are read; may be nil. It is called from several
 	// goroutines.
 	Progress func(done, total int)
@@ -90,22 +93,24 @@ type builder struct {
 	request  Request
 	sets     []*set
 	manifest *Manifest
+	pictures int // in the manifest so far, mirrored copies included
 }
 
 // set is one dataset at work.
 type set struct {
-	config *job.Dataset
-	source *source
-	facts  []facts // of source.pictures
+	config  *job.Dataset
+	source  *source
+	filters []job.CaptionFilter
+	facts   []facts // of source.pictures
 }
 
 // facts are what is read of a picture.
 type facts struct {
-	size    Size
-	hash    string
-	caption string
-	empty   bool // no caption was found
-	err     error
+	size     Size
+	hash     string
+	captions []string // at least one
+	empty    bool     // no caption was found
+	err      error
 }
 
 func (b *builder) close() {
@@ -123,6 +128,9 @@ func (b *builder) scan() error {
 		}
 		s := &set{config: config, source: source, facts: make([]facts, len(source.pictures))}
 		b.sets = append(b.sets, s)
+		if s.filters, err = captionFilters(config); err != nil {
+			return fmt.Errorf("dataset %s: %w", config.ID, err)
+		}
 		if len(source.pictures) == 0 && len(source.bad) == 0 {
 			return fmt.Errorf("dataset %s: %s holds no pictures (%s)", config.ID, config.Folder, extensionList())
 		}
@@ -152,7 +160,7 @@ func (b *builder) read(ctx context.Context) error {
 					return
 				}
 				t := tasks[i]
-				t.set.facts[t.index] = t.set.read(b.request.Prober, t.set.source.pictures[t.index])
+				t.set.facts[t.index] = t.set.read(b.request.Prober, t.set.source.pictures[t.index], !b.request.CountOnly)
 				if b.request.Progress != nil {
 					b.request.Progress(int(done.Add(1)), len(tasks))
 				}
@@ -163,10 +171,12 @@ func (b *builder) read(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (s *set) read(prober Prober, p picture) (f facts) {
-	if f.hash, f.err = s.source.hash(p.name); f.err != nil {
-		f.err = fmt.Errorf("cannot be read: %w", f.err)
-		return f
+func (s *set) read(prober Prober, p picture, hash bool) (f facts) {
+	if hash {
+		if f.hash, f.err = s.source.hash(p.name); f.err != nil {
+			f.err = fmt.Errorf("cannot be read: %w", f.err)
+			return f
+		}
 	}
 	probed, err := prober.Probe(s.source.path(p.name))
 	if err != nil {
@@ -174,7 +184,7 @@ func (s *set) read(prober Prober, p picture) (f facts) {
 		return f
 	}
 	f.size = Size{probed.Width, probed.Height}
-	f.caption, f.empty, f.err = s.source.caption(s.config, p)
+	f.captions, f.empty, f.err = s.source.captions(s.config, s.filters, p)
 	return f
 }
 
@@ -192,9 +202,8 @@ func (s *source) hash(name string) (sum string, err error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// arrange turns the pictures of a set into samples: first all as they are,
-// then copies mirrored left to right, then copies of all those mirrored top to
-// bottom.
+// arrange turns the pictures of a set into samples: first all as they are, then copies mirrored left to right, then
+// copies of all those mirrored top to bottom; each with its further captions behind it.
 func (b *builder) arrange(s *set) error {
 	geometry, err := newGeometry(s.config, b.request.BucketStep)
 	if err != nil {
@@ -204,38 +213,91 @@ func (b *builder) arrange(s *set) error {
 	m.Bad = append(m.Bad, s.source.bad...)
 	var samples []Sample
 	empty := 0
-	for i, p := range s.source.pictures {
-		f := s.facts[i]
-		path := s.source.path(p.name)
-		if f.err != nil {
-			m.Bad = append(m.Bad, Problem{path, f.err.Error()})
-			continue
-		}
-		placement, reason := geometry.place(f.size)
+	for _, i := range b.choose(s, b.usable(s, geometry)) {
+		p, f := s.source.pictures[i], s.facts[i]
+		random := b.random(b.pictures + len(samples))
+		placement, reason := geometry.place(f.size, random)
 		if reason != "" {
-			m.Filtered = append(m.Filtered, Problem{path, reason})
+			m.Filtered = append(m.Filtered, Problem{s.source.path(p.name), reason})
 			continue
 		}
+		geometry.crop(&placement, random)
 		if f.empty {
 			empty++
 		}
 		samples = append(samples, Sample{
-			ID: s.config.ID + "/" + p.name, Dataset: s.config.ID, Path: path, Hash: f.hash,
-			Caption: f.caption, Placement: placement, Repeats: max(s.config.Repeats, 1),
+			ID: s.config.ID + "/" + p.name, Dataset: s.config.ID, Path: s.source.path(p.name), Hash: f.hash,
+			Caption: f.captions[0], captions: f.captions, Placement: placement, Repeats: max(s.config.Repeats, 1),
 		})
 	}
 	if empty > 0 {
 		m.Warnings = append(m.Warnings, fmt.Sprintf(
 			"dataset %s: %d of %d pictures have no caption and are trained with the empty one", s.config.ID, empty, len(samples)))
 	}
-	for _, sample := range mirrored(samples, s.config.FlipX, s.config.FlipY) {
-		number := len(m.Samples)
-		geometry.crop(&sample.Placement, func() *generator {
-			return augmentationGenerator(b.request.Seed, 0, number)
-		})
-		m.Samples = append(m.Samples, sample)
+	for i, sample := range mirrored(samples, s.config.FlipX, s.config.FlipY) {
+		if i >= len(samples) {
+			geometry.crop(&sample.Placement, b.random(b.pictures+i))
+		}
+		m.Samples = append(m.Samples, sample.withCaptions()...)
 	}
+	b.pictures += len(samples) * copies(s.config)
 	return nil
+}
+
+// random returns the random numbers of a picture, by its number in the manifest; they go on from call to call.
+func (b *builder) random(picture int) func() *generator {
+	return sync.OnceValue(func() *generator { return augmentationGenerator(b.request.Seed, 0, picture) })
+}
+
+// usable lists the pictures of a set that can be read and pass its filters.
+func (b *builder) usable(s *set, g *geometry) []int {
+	m := b.manifest
+	var usable []int
+	for i, p := range s.source.pictures {
+		f, path := s.facts[i], s.source.path(p.name)
+		reason := ""
+		switch {
+		case f.err != nil:
+			m.Bad = append(m.Bad, Problem{path, f.err.Error()})
+			continue
+		case f.empty && s.config.DropUncaptioned:
+			reason = "has no caption: " + captionRemedy(s.config, p)
+		default:
+			reason = g.unsuited(f.size)
+		}
+		if reason != "" {
+			m.Filtered = append(m.Filtered, Problem{path, reason})
+			continue
+		}
+		usable = append(usable, i)
+	}
+	return usable
+}
+
+// choose draws MaxSamples of the pictures and keeps their order.
+func (b *builder) choose(s *set, pictures []int) []int {
+	limit := s.config.MaxSamples
+	if limit == 0 || limit >= len(pictures) {
+		return pictures
+	}
+	chosen := make([]int, limit)
+	for i, k := range newGenerator(b.request.Seed).permutation(len(pictures))[:limit] {
+		chosen[i] = pictures[k]
+	}
+	slices.Sort(chosen)
+	return chosen
+}
+
+// copies is the number of samples, mirrored or not, that one picture makes.
+func copies(d *job.Dataset) int {
+	n := 1
+	if d.FlipX {
+		n *= 2
+	}
+	if d.FlipY {
+		n *= 2
+	}
+	return n
 }
 
 func mirrored(samples []Sample, flipX, flipY bool) []Sample {
@@ -259,7 +321,7 @@ func mirrored(samples []Sample, flipX, flipY bool) []Sample {
 // summary says why pictures were left out, for the error that none is left.
 func (b *builder) summary() string {
 	m := b.manifest
-	text := fmt.Sprintf("%d bad, %d outside the size limits", len(m.Bad), len(m.Filtered))
+	text := fmt.Sprintf("%d bad, %d outside the limits", len(m.Bad), len(m.Filtered))
 	for _, p := range append(m.Bad[:len(m.Bad):len(m.Bad)], m.Filtered...) {
 		return text + "; the first: " + p.String()
 	}

@@ -223,7 +223,7 @@ func TestBuildErrors(t *testing.T) {
 		{"missing folder", job.Dataset{Folder: filepath.Join(small, "none")}, "no such file"},
 		{"no pictures", job.Dataset{Folder: t.TempDir()}, "holds no pictures"},
 		{"neither folder nor map", job.Dataset{Folder: filepath.Join(small, "a.png")}, "neither a folder nor a JSON map"},
-		{"all filtered", job.Dataset{Folder: small, Resolution: 16, MinimumSize: 32}, "no picture is left to train on: 0 bad, 1 outside"},
+		{"all filtered", job.Dataset{Folder: small, Resolution: 16, MinimumSize: 32}, "no picture is left to train on: 0 bad, 1 outside the limits"},
 		{"settings", job.Dataset{Folder: small}, "dataset d: resolution is 0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -16,21 +16,66 @@ const maxCaptionBytes = 1 << 20
 
 const defaultCaptionExtension = ".txt"
 
-// caption finds the caption of a picture. empty tells that there is none and
-// the empty one is used.
-func (s *source) caption(d *job.Dataset, p picture) (text string, empty bool, err error) {
-	text, err = s.rawCaption(d, p)
+// captions finds the captions of a picture, at least one. empty tells that there is none and the empty one is used.
+func (s *source) captions(d *job.Dataset, filters []job.CaptionFilter, p picture) (texts []string, empty bool, err error) {
+	text, err := s.rawCaption(d, p)
 	if err != nil {
-		return "", false, err
+		return nil, false, err
 	}
-	if text == "" {
-		text = d.DefaultCaption
+	for _, text := range split(d, text) {
+		for _, filter := range filters {
+			text = filter.Apply(text)
+		}
+		if text == "" {
+			text = d.DefaultCaption
+		}
+		if text = withTrigger(withPrefix(text, d.CaptionPrefix), d.Trigger); text != "" {
+			texts = append(texts, text)
+		}
 	}
-	text = withTrigger(text, d.Trigger)
-	if text == "" && d.RequireCaptions {
-		return "", true, errors.New("has no caption: " + captionRemedy(d, p))
+	if len(texts) > 0 {
+		return texts, false, nil
 	}
-	return text, text == "", nil
+	if d.RequireCaptions {
+		return nil, true, errors.New("has no caption: " + captionRemedy(d, p))
+	}
+	return []string{""}, true, nil
+}
+
+// split makes captions of the lines of a text, if the dataset wants that; at least one.
+func split(d *job.Dataset, text string) []string {
+	if !d.SplitCaptions {
+		return []string{text}
+	}
+	var lines []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) == 0 {
+		return []string{""}
+	}
+	return lines
+}
+
+func withPrefix(caption, prefix string) string {
+	if prefix == "" || caption == "" {
+		return prefix + caption
+	}
+	return prefix + " " + caption
+}
+
+func captionFilters(d *job.Dataset) ([]job.CaptionFilter, error) {
+	var filters []job.CaptionFilter
+	for _, line := range d.CaptionFilters {
+		filter, err := job.ParseCaptionFilter(line)
+		if err != nil {
+			return nil, err
+		}
+		filters = append(filters, filter)
+	}
+	return filters, nil
 }
 
 func captionRemedy(d *job.Dataset, p picture) string {

@@ -58,6 +58,9 @@ func (g *generator) below(n int) int {
 	return int(g.uint32() % uint32(n))
 }
 
+// uniform is torch.rand(1), from 0 to below 1.
+func (g *generator) uniform() float64 { return float64(g.uint32()&(1<<24-1)) / (1 << 24) }
+
 // permutation is torch.randperm(n).
 func (g *generator) permutation(n int) []int {
 	order := make([]int, n)
@@ -77,6 +80,11 @@ func (g *generator) permutation(n int) []int {
 // orderGenerator shuffles epoch e (rule 1).
 func orderGenerator(seed uint64, epoch int64) *generator {
 	return newGenerator(seed + uint64(epoch))
+}
+
+// mixGenerator is generator number n of epoch e for several datasets and captions (rule 1).
+func mixGenerator(seed uint64, epoch int64, n int) *generator {
+	return augmentationGenerator(seed, epoch+1, n)
 }
 
 // augmentationGenerator draws the random crop of a sample in epoch e (rule 5).

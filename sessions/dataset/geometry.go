@@ -63,13 +63,28 @@ func newGeometry(d *job.Dataset, step int) (*geometry, error) {
 	return g, nil
 }
 
-// place decides bucket and size of a picture, with the crop at the left upper
-// corner. A picture that the size limits leave out gets the reason instead.
-func (g *geometry) place(picture Size) (p Placement, reason string) {
-	if reason := g.tooSmall(picture); reason != "" {
-		return Placement{}, reason
+// unsuited says why the limits of sizes and aspect ratios leave a picture out; "" if they do not.
+func (g *geometry) unsuited(picture Size) string {
+	if picture.Width < 1 || picture.Height < 1 {
+		return fmt.Sprintf("size %v is empty", picture)
 	}
-	bucket, reason := g.bucket(picture)
+	if reason := g.tooSmall(picture); reason != "" {
+		return reason
+	}
+	aspect := float64(picture.Width) / float64(picture.Height)
+	if limit := g.dataset.MinimumAspect; limit > 0 && aspect < limit {
+		return fmt.Sprintf("the aspect ratio of %v is below minimum_aspect %g", picture, limit)
+	}
+	if limit := g.dataset.MaximumAspect; limit > 0 && aspect > limit {
+		return fmt.Sprintf("the aspect ratio of %v is above maximum_aspect %g", picture, limit)
+	}
+	return ""
+}
+
+// place decides bucket and size of a suited picture, with the crop at the left upper
+// corner. A picture that has no bucket gets the reason instead.
+func (g *geometry) place(picture Size, random func() *generator) (p Placement, reason string) {
+	bucket, reason := g.bucket(picture, random)
 	if reason != "" {
 		return Placement{}, reason
 	}
@@ -164,14 +179,11 @@ func (g *geometry) reduceScale(picture Size) float64 {
 
 func (s Size) area() float64 { return float64(s.Width) * float64(s.Height) }
 
-func (g *geometry) bucket(picture Size) (Size, string) {
-	if picture.Width < 1 || picture.Height < 1 {
-		return Size{}, fmt.Sprintf("size %v is empty", picture)
-	}
+func (g *geometry) bucket(picture Size, random func() *generator) (Size, string) {
 	if g.dataset.BucketStyle == styleAIToolkit {
 		return g.bucketAIToolkit(picture), ""
 	}
-	return g.bucketSimpleTuner(picture)
+	return g.bucketSimpleTuner(picture, random)
 }
 
 // bucketAIToolkit keeps the area at most the resolution's and the picture's
@@ -211,25 +223,47 @@ func (g *geometry) bucketAIToolkit(picture Size) Size {
 }
 
 // bucketSimpleTuner follows SimpleTuner's bucketing by rounded aspect ratio.
-func (g *geometry) bucketSimpleTuner(picture Size) (Size, string) {
+func (g *geometry) bucketSimpleTuner(picture Size, random func() *generator) (Size, string) {
 	if g.dataset.Square {
 		side := g.squareSide()
 		return Size{side, side}, ""
 	}
 	ratio := g.ratio(picture)
+	portrait := picture.Width < picture.Height
+	if len(g.dataset.CropAspects) > 0 {
+		ratio = g.cropAspect(ratio, random)
+		portrait = ratio < 1
+	}
 	if ratio == 0 {
 		return Size{}, fmt.Sprintf("aspect ratio of %v is too small", picture)
 	}
 	if g.byEdge() {
-		return g.bucketByEdge(picture, ratio), ""
+		return g.bucketByEdge(portrait, ratio), ""
 	}
 	return g.bucketByArea(ratio), ""
 }
 
+// cropAspect chooses the aspect ratio of the cut, rounded as those of pictures are: the closest to the picture's own (of
+// two, the first), or one drawn.
+func (g *geometry) cropAspect(own float64, random func() *generator) float64 {
+	aspects := g.dataset.CropAspects
+	chosen := aspects[0]
+	if g.dataset.CropAspect == job.AspectRandom {
+		chosen = aspects[random().below(len(aspects))]
+	} else {
+		for _, aspect := range aspects {
+			if math.Abs(aspect-own) < math.Abs(chosen-own) {
+				chosen = aspect
+			}
+		}
+	}
+	return g.round(chosen)
+}
+
 // bucketByEdge gives the shorter edge the resolution.
-func (g *geometry) bucketByEdge(picture Size, ratio float64) Size {
+func (g *geometry) bucketByEdge(portrait bool, ratio float64) Size {
 	edge := g.dataset.Resolution
-	if picture.Width < picture.Height {
+	if portrait {
 		return Size{g.nearest(edge), g.nearest(math.Floor(edge / ratio))}
 	}
 	return Size{g.nearest(math.Floor(edge * ratio)), g.nearest(edge)}
@@ -277,7 +311,11 @@ func (g *geometry) nearest(length float64) int {
 
 // ratio is width/height rounded to the dataset's number of decimals, as Python rounds.
 func (g *geometry) ratio(size Size) float64 {
-	text := strconv.FormatFloat(float64(size.Width)/float64(size.Height), 'f', g.rounding, 64)
+	return g.round(float64(size.Width) / float64(size.Height))
+}
+
+func (g *geometry) round(ratio float64) float64 {
+	text := strconv.FormatFloat(ratio, 'f', g.rounding, 64)
 	rounded, err := strconv.ParseFloat(text, 64)
 	if err != nil {
 		return 0 // cannot happen: text is a formatted number

@@ -38,7 +38,11 @@ func TestSizeLimits(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			rule, err := newGeometry(&tt.dataset, 8)
 			require.NoError(t, err)
-			p, reason := rule.place(tt.picture)
+			reason := rule.unsuited(tt.picture)
+			var p Placement
+			if reason == "" {
+				p, reason = rule.place(tt.picture, nil)
+			}
 			if tt.reason != "" {
 				assert.Contains(t, reason, tt.reason)
 				return
@@ -67,8 +71,8 @@ func TestCropPositions(t *testing.T) {
 func TestAspectRoundingMergesBuckets(t *testing.T) {
 	rule, err := newGeometry(&job.Dataset{Resolution: 64, ResolutionType: job.ResolutionArea, AspectRounding: 1}, 1)
 	require.NoError(t, err)
-	first, _ := rule.place(Size{1500, 1000})
-	second, _ := rule.place(Size{1540, 1000})
+	first, _ := rule.place(Size{1500, 1000}, nil)
+	second, _ := rule.place(Size{1540, 1000}, nil)
 	assert.Equal(t, first.Bucket, second.Bucket)
 }
 

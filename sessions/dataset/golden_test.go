@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/job"
 )
 
@@ -86,6 +88,40 @@ func TestPlanMatchesTorch(t *testing.T) {
 	}
 }
 
+func TestMixedPlansMatchTorch(t *testing.T) {
+	var golden []struct {
+		Seed          uint64
+		Batch         int
+		Mixing        string
+		Probabilities []float64
+		Samples       []struct{ Dataset, Bucket, Repeats, Variant int }
+		Epochs        [][][]int
+	}
+	readGolden(t, "mixed_plans.json", &golden)
+	require.NotEmpty(t, golden)
+	for _, g := range golden {
+		j := &job.Job{Mixing: g.Mixing, BatchSize: g.Batch, Engine: engine.Config{Seed: g.Seed}}
+		for i, probability := range g.Probabilities {
+			j.Datasets = append(j.Datasets, job.Dataset{ID: fmt.Sprint(i), Probability: probability})
+		}
+		var samples []Sample
+		for _, s := range g.Samples {
+			samples = append(samples, Sample{Dataset: fmt.Sprint(s.Dataset), Repeats: s.Repeats, Variant: s.Variant,
+				Placement: Placement{Bucket: Size{8 * (s.Bucket + 1), 8}}})
+		}
+		plan, err := PlanJob(j, samples)
+		require.NoError(t, err)
+		cursor := plan.From(0)
+		for epoch, batches := range g.Epochs {
+			require.Equal(t, int64(len(batches)), plan.BatchesPerEpoch())
+			for _, want := range batches {
+				require.Equal(t, int64(epoch), plan.Epoch(cursor.Position()))
+				require.Equal(t, want, cursor.Next().Samples, "seed %d, mixing %q", g.Seed, g.Mixing)
+			}
+		}
+	}
+}
+
 func TestCoverAndCrop(t *testing.T) {
 	var golden []struct {
 		Picture Size
@@ -121,7 +157,7 @@ func TestBuckets(t *testing.T) {
 		}, 0)
 		require.NoError(t, err)
 		for i, picture := range g.Pictures {
-			p, reason := rule.place(Size{picture[0], picture[1]})
+			p, reason := rule.place(Size{picture[0], picture[1]}, nil)
 			require.Empty(t, reason)
 			want := Size{g.Buckets[i][0], g.Buckets[i][1]}
 			require.Equal(t, want, p.Bucket, "%s %s %v step %d: picture %v", g.Style, g.Type, g.Resolution, g.Step, picture)

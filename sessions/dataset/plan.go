@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/stepd/stepd/sessions/engine"
+	"github.com/stepd/stepd/sessions/job"
 )
 
 // Plan orders samples into micro-batches for the whole run (rule 1 of the
@@ -13,42 +14,89 @@ import (
 type Plan struct {
 	seed      uint64
 	batchSize int
-	entries   []int // one epoch in data set order: sample numbers, repeated samples several times in a row
+	groups    []group
 	buckets   []int // bucket of each sample
+	variants  []int // number of captions of each sample's picture, at its first caption
+	varied    bool  // a picture has several captions
 	perEpoch  int64
 }
 
-// NewPlan plans micro-batches of batchSize samples of one bucket each.
+// group is samples that are shuffled together.
+type group struct {
+	entries []int // one epoch in data set order: sample numbers, repeated samples several times in a row
+	batches int64 // of an epoch
+	weight  float64
+}
+
+// NewPlan plans micro-batches of batchSize samples of one bucket each, from all samples shuffled together.
 func NewPlan(seed uint64, batchSize int, samples []Sample) (*Plan, error) {
+	return newPlan(seed, batchSize, samples, func(*Sample) int { return 0 }, 1)
+}
+
+// PlanJob plans the micro-batches of a job's samples.
+func PlanJob(j *job.Job, samples []Sample) (*Plan, error) {
+	if j.Mixing == "" {
+		return NewPlan(j.Engine.Seed, j.BatchSize, samples)
+	}
+	numbers := map[string]int{}
+	for i, d := range j.Datasets {
+		numbers[d.ID] = i
+	}
+	p, err := newPlan(j.Engine.Seed, j.BatchSize, samples, func(s *Sample) int { return numbers[s.Dataset] }, len(j.Datasets))
+	if err != nil {
+		return nil, err
+	}
+	for i, d := range j.Datasets {
+		g := &p.groups[i]
+		if g.weight = d.Probability; g.weight == 0 {
+			g.weight = 1
+		}
+		if j.Mixing == job.MixShare {
+			g.weight *= float64(g.batches)
+		}
+	}
+	return p, nil
+}
+
+func newPlan(seed uint64, batchSize int, samples []Sample, groupOf func(*Sample) int, groups int) (*Plan, error) {
 	if batchSize < 1 {
 		return nil, fmt.Errorf("plan micro-batches: batch size is %d, must be at least 1", batchSize)
 	}
-	if len(samples) == 0 {
+	if len(samples) == 0 || samples[0].Variant > 0 {
 		return nil, errors.New("plan micro-batches: there are no samples")
 	}
-	p := &Plan{seed: seed, batchSize: batchSize, buckets: make([]int, len(samples))}
+	p := &Plan{seed: seed, batchSize: batchSize, groups: make([]group, groups), buckets: make([]int, len(samples)), variants: make([]int, len(samples))}
 	numbers := map[Size]int{}
-	var counts []int64
+	counts := map[[2]int]int64{} // samples by group and bucket
+	total, first := 0, 0
 	for i := range samples {
 		s := &samples[i]
+		if s.Variant > 0 {
+			p.variants[first]++
+			p.varied = true
+			continue
+		}
+		first, p.variants[i] = i, 1
 		bucket, ok := numbers[s.Bucket]
 		if !ok {
-			bucket = len(counts)
+			bucket = len(numbers)
 			numbers[s.Bucket] = bucket
-			counts = append(counts, 0)
 		}
 		p.buckets[i] = bucket
 		repeats := max(s.Repeats, 1)
-		if len(p.entries)+repeats > maxEntries {
+		if total += repeats; total > maxEntries {
 			return nil, fmt.Errorf("plan micro-batches: an epoch has more than %d samples; lower the repeats", maxEntries)
 		}
+		g := groupOf(s)
 		for range repeats {
-			p.entries = append(p.entries, i)
+			p.groups[g].entries = append(p.groups[g].entries, i)
 		}
-		counts[bucket] += int64(repeats)
+		counts[[2]int{g, bucket}] += int64(repeats)
 	}
-	for _, n := range counts {
-		p.perEpoch += (n + int64(batchSize) - 1) / int64(batchSize)
+	for key, n := range counts {
+		batches := (n + int64(batchSize) - 1) / int64(batchSize)
+		p.groups[key[0]].batches += batches
+		p.perEpoch += batches
 	}
 	return p, nil
 }
@@ -57,7 +105,13 @@ func NewPlan(seed uint64, batchSize int, samples []Sample) (*Plan, error) {
 const maxEntries = math.MaxUint32 / 20
 
 // EpochSamples is the number of samples of an epoch, repeats included.
-func (p *Plan) EpochSamples() int { return len(p.entries) }
+func (p *Plan) EpochSamples() int {
+	n := 0
+	for _, g := range p.groups {
+		n += len(g.entries)
+	}
+	return n
+}
 
 // BatchesPerEpoch is the number of micro-batches of every epoch.
 func (p *Plan) BatchesPerEpoch() int64 { return p.perEpoch }
@@ -93,15 +147,31 @@ func (c *Cursor) Next() engine.Batch {
 // Position is the number of the micro-batch that Next returns.
 func (c *Cursor) Position() int64 { return c.next }
 
-// epochBatches walks a random permutation of the epoch: each sample joins the
+// epochBatches orders the micro-batches of an epoch.
+func (p *Plan) epochBatches(epoch int64) [][]int {
+	if len(p.groups) == 1 {
+		batches := p.shuffled(&p.groups[0], orderGenerator(p.seed, epoch))
+		p.drawCaptions(epoch, batches)
+		return batches
+	}
+	queues := make([][][]int, len(p.groups))
+	for i := range p.groups {
+		queues[i] = p.shuffled(&p.groups[i], mixGenerator(p.seed, epoch, i))
+	}
+	batches := p.mix(queues, mixGenerator(p.seed, epoch, len(p.groups)))
+	p.drawCaptions(epoch, batches)
+	return batches
+}
+
+// shuffled walks a random permutation of a group: each sample joins the
 // open micro-batch of its bucket, a full one is emitted at once, and the
 // partly filled ones follow at the end in the order in which they were opened.
-func (p *Plan) epochBatches(epoch int64) [][]int {
-	batches := make([][]int, 0, p.perEpoch)
+func (p *Plan) shuffled(g *group, random *generator) [][]int {
+	batches := make([][]int, 0, g.batches)
 	open := map[int][]int{} // by bucket
 	var opened []int        // buckets with an open micro-batch, oldest first; full ones are removed
-	for _, entry := range orderGenerator(p.seed, epoch).permutation(len(p.entries)) {
-		sample := p.entries[entry]
+	for _, entry := range random.permutation(len(g.entries)) {
+		sample := g.entries[entry]
 		bucket := p.buckets[sample]
 		batch := append(open[bucket], sample)
 		if len(batch) == 1 {
@@ -119,6 +189,48 @@ func (p *Plan) epochBatches(epoch int64) [][]int {
 		batches = append(batches, open[bucket])
 	}
 	return batches
+}
+
+// mix draws, for each micro-batch, the group whose next one it is, by weight among those that have one left.
+func (p *Plan) mix(queues [][][]int, random *generator) [][]int {
+	batches := make([][]int, 0, p.perEpoch)
+	for int64(len(batches)) < p.perEpoch {
+		total, last := 0.0, 0
+		for i, queue := range queues {
+			if len(queue) > 0 {
+				total += p.groups[i].weight
+				last = i
+			}
+		}
+		point, chosen := random.uniform()*total, last
+		for i, queue := range queues[:last] {
+			if len(queue) == 0 {
+				continue
+			}
+			if point -= p.groups[i].weight; point < 0 {
+				chosen = i
+				break
+			}
+		}
+		batches = append(batches, queues[chosen][0])
+		queues[chosen] = queues[chosen][1:]
+	}
+	return batches
+}
+
+// drawCaptions replaces samples whose pictures have several captions by the sample with one of them.
+func (p *Plan) drawCaptions(epoch int64, batches [][]int) {
+	if !p.varied {
+		return
+	}
+	random := mixGenerator(p.seed, epoch, len(p.groups)+1)
+	for _, batch := range batches {
+		for i, sample := range batch {
+			if n := p.variants[sample]; n > 1 {
+				batch[i] = sample + random.below(n)
+			}
+		}
+	}
 }
 
 // remove takes the only occurrence of value out of list.

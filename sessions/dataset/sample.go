@@ -45,6 +45,24 @@ type Sample struct {
 	FlipY bool `json:"flip_y,omitempty"`
 	// Repeats is how often the sample counts in an epoch, at least 1.
 	Repeats int `json:"repeats"`
+	// Variant is the number of the caption among those of its picture, from 0. Samples that differ only in it follow each
+	// other and count as one: at each use, one of them is drawn.
+	Variant int `json:"variant,omitempty"`
+
+	captions []string // all, while the manifest is built
+}
+
+// withCaptions lists the sample with each of its captions.
+func (s Sample) withCaptions() []Sample {
+	captions := s.captions
+	s.captions = nil
+	variants := []Sample{s}
+	for i, caption := range captions[1:] {
+		s.Caption, s.Variant = caption, i+1
+		s.ID = fmt.Sprintf("%s (caption %d)", variants[0].ID, i+2)
+		variants = append(variants, s)
+	}
+	return variants
 }
 
 // ImageItem asks an engine to encode the sample into the file out.

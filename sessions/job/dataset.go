@@ -14,6 +14,18 @@ const (
 	ResolutionMegapixel = "megapixels" // area in millions of pixels
 )
 
+// How the aspect ratio of a cut is chosen from CropAspects.
+const (
+	AspectClosest = "closest" // the one closest to the picture's own
+	AspectRandom  = "random"  // any, drawn once for each picture
+)
+
+// How the dataset of a micro-batch is chosen.
+const (
+	MixShare   = "share"   // with a chance of Probability times the dataset's share of the epoch's micro-batches
+	MixUniform = "uniform" // with a chance of Probability alone
+)
+
 // Dataset is one folder of pictures and how they become samples.
 type Dataset struct {
 	// ID names the dataset in messages; unique within a job.
@@ -27,6 +39,15 @@ type Dataset struct {
 	CaptionExtension string `json:"caption_extension,omitempty"`
 	// DefaultCaption is used where the caption is missing or empty.
 	DefaultCaption string `json:"default_caption,omitempty"`
+	// SplitCaptions makes every line of a caption file a caption of its own, of which one is drawn at each use.
+	SplitCaptions bool `json:"split_captions,omitempty"`
+	// CaptionFilters are applied to captions in their order: "s/pattern/replacement/" replaces what the regular expression
+	// matches, anything else is a text to remove.
+	CaptionFilters []string `json:"caption_filters,omitempty"`
+	// CaptionPrefix is put in front of captions, with a space.
+	CaptionPrefix string `json:"caption_prefix,omitempty"`
+	// DropUncaptioned leaves out pictures without a caption.
+	DropUncaptioned bool `json:"drop_uncaptioned,omitempty"`
 	// RequireCaptions makes a picture without a caption a bad image; otherwise it is trained with the empty caption.
 	RequireCaptions bool `json:"require_captions,omitempty"`
 	// Trigger replaces [trigger] and [name] in captions and is put in front of captions that lack it.
@@ -40,10 +61,18 @@ type Dataset struct {
 	MinimumSize float64 `json:"minimum_size,omitempty"`
 	MaximumSize float64 `json:"maximum_size,omitempty"`
 	TargetSize  float64 `json:"target_size,omitempty"`
+	// MinimumAspect and MaximumAspect leave out pictures whose width/height is outside; 0: none.
+	MinimumAspect float64 `json:"minimum_aspect,omitempty"`
+	MaximumAspect float64 `json:"maximum_aspect,omitempty"`
 	// MaxUpscale refuses pictures that would have to be enlarged by more than this factor; 0: any.
 	MaxUpscale float64 `json:"max_upscale,omitempty"`
 	// Square crops every picture to a square; otherwise pictures keep their aspect ratio in buckets.
 	Square bool `json:"square,omitempty"`
+	// CropAspects are the aspect ratios (width/height) of the cuts, one of which CropAspect chooses for each picture; empty:
+	// each picture keeps its own. Not together with Square.
+	CropAspects []float64 `json:"crop_aspects,omitempty"`
+	// CropAspect is one of the Aspect constants.
+	CropAspect string `json:"crop_aspect,omitempty"`
 	// BucketStep is the multiple of pixels to which bucket sizes are rounded; 0: the family's default.
 	BucketStep int `json:"bucket_step,omitempty"`
 	// AspectRounding is the number of decimals to which aspect ratios are rounded for bucketing; 0: the default.
@@ -52,6 +81,10 @@ type Dataset struct {
 	BucketStyle string `json:"bucket_style,omitempty"`
 	// Crop is "center", "corner" or "random"; empty: "center".
 	Crop string `json:"crop,omitempty"`
+	// MaxSamples is the largest number of pictures used, drawn evenly from those that pass the filters; 0: all.
+	MaxSamples int `json:"max_samples,omitempty"`
+	// Probability weighs the dataset against others when Job.Mixing is set; 0: 1.
+	Probability float64 `json:"probability,omitempty"`
 	// Repeats is how often each picture counts per epoch, at least 1.
 	Repeats int `json:"repeats"`
 	// FlipX and FlipY add mirrored copies of every picture.

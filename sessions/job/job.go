@@ -40,6 +40,9 @@ type Job struct {
 	Engine engine.Config `json:"engine"`
 	// Datasets are concatenated in this order.
 	Datasets []Dataset `json:"datasets"`
+	// Mixing is one of the Mix constants; then every micro-batch comes from one dataset, drawn among those with samples left
+	// in the epoch. Empty: the samples of all datasets are shuffled together.
+	Mixing string `json:"mixing,omitempty"`
 	// BatchSize is the number of samples of one micro-batch.
 	BatchSize int `json:"batch_size"`
 	// Steps is the length of the training in optimizer steps; the learning-rate schedule is planned for it.

@@ -48,6 +48,23 @@ func TestProblems(t *testing.T) {
 		{"datasets[0].folder", func(j *Job) { j.Datasets[0].Folder = "" }},
 		{"datasets[0].repeats", func(j *Job) { j.Datasets[0].Repeats = 0 }},
 		{"datasets[0].resolution", func(j *Job) { j.Datasets[0].Resolution = math.NaN() }},
+		{"mixing", func(j *Job) { j.Mixing = "often" }},
+		{"datasets[0].minimum_aspect", func(j *Job) { j.Datasets[0].MinimumAspect = 0.001 }},
+		{"datasets[0].minimum_aspect", func(j *Job) { j.Datasets[0].MinimumAspect, j.Datasets[0].MaximumAspect = 2, 1 }},
+		{"datasets[0].maximum_aspect", func(j *Job) { j.Datasets[0].MaximumAspect = math.Inf(1) }},
+		{"datasets[0].crop_aspects", func(j *Job) { j.Datasets[0].CropAspect = AspectRandom }},
+		{"datasets[0].crop_aspects", func(j *Job) {
+			j.Datasets[0].CropAspect, j.Datasets[0].CropAspects = AspectRandom, []float64{math.NaN()}
+		}},
+		{"datasets[0].crop_aspects", func(j *Job) {
+			j.Datasets[0].CropAspect, j.Datasets[0].CropAspects, j.Datasets[0].Square = AspectRandom, []float64{1}, true
+		}},
+		{"datasets[0].crop_aspect", func(j *Job) { j.Datasets[0].CropAspects = []float64{1} }},
+		{"datasets[0].max_samples", func(j *Job) { j.Datasets[0].MaxSamples = -1 }},
+		{"datasets[0].probability", func(j *Job) { j.Datasets[0].Probability = -1 }},
+		{"datasets[0].caption_filters", func(j *Job) { j.Datasets[0].CaptionFilters = []string{"s/(/x/"} }},
+		{"datasets[0].caption_filters", func(j *Job) { j.Datasets[0].CaptionFilters = []string{"s/a/b"} }},
+		{"datasets[0].caption_filters", func(j *Job) { j.Datasets[0].CaptionFilters = []string{""} }},
 		{"datasets[0].crop", func(j *Job) { j.Datasets[0].Crop = "left" }},
 		{"engine.model", func(j *Job) { j.Engine.Model = "" }},
 		{"engine.dtype", func(j *Job) { j.Engine.DType = "fp8" }},
@@ -141,5 +158,18 @@ func TestEnd(t *testing.T) {
 		j := valid()
 		j.MaxSteps = test.limit
 		assert.Equal(t, test.want, j.End())
+	}
+}
+
+func TestCaptionFilters(t *testing.T) {
+	for _, test := range []struct{ filter, caption, want string }{
+		{"bad ", "a bad dog", "a dog"},
+		{"s/d.g/cat/", "a dog, a dig", "a cat, a cat"},
+		{"s/ +//", "a  b", "ab"},
+		{"s/(a)/$1$1/", "a", "$1$1"},
+	} {
+		filter, err := ParseCaptionFilter(test.filter)
+		require.NoError(t, err)
+		assert.Equal(t, test.want, filter.Apply(test.caption), test.filter)
 	}
 }

@@ -82,6 +82,9 @@ func (v *validator) run(j *Job) {
 	v.require(len(j.Datasets) > 0, "datasets", "is empty; name at least one folder of pictures")
 	v.require(j.BatchSize >= 1 && j.BatchSize <= 4096, "batch_size", "%d is outside 1 to 4096", j.BatchSize)
 	v.require(j.Steps >= 1 && j.Steps <= maxSteps, "steps", "%d is outside 1 to %d", j.Steps, maxSteps)
+	if j.Mixing != "" {
+		v.oneOf("mixing", j.Mixing, MixShare, MixUniform)
+	}
 	v.require(j.LogEvery >= 0, "log_every", "%d is negative", j.LogEvery)
 	if j.Resume != "" && j.Resume != ResumeLatest && j.Resume != ResumeNone {
 		v.require(ValidName(j.Resume) && strings.HasPrefix(j.Resume, "checkpoint-"), "resume",
@@ -150,6 +153,30 @@ func (v *validator) datasets(datasets []Dataset) {
 		v.require(d.Repeats >= 1 && d.Repeats <= 1_000_000, at+"repeats", "%d is outside 1 to 1000000", d.Repeats)
 		v.require(d.BucketStep >= 0 && d.BucketStep <= 1024, at+"bucket_step", "%d is outside 0 to 1024", d.BucketStep)
 		v.between(at+"max_upscale", d.MaxUpscale, 0, 1e6)
+		v.selection(at, &d)
+	}
+}
+
+// selection checks which pictures of a dataset are used, which part of them, and how often.
+func (v *validator) selection(at string, d *Dataset) {
+	const widest = 100 // times as wide as high, or the reverse
+	v.require(d.MinimumAspect == 0 || d.MinimumAspect >= 1.0/widest && d.MinimumAspect <= widest, at+"minimum_aspect", "%v is outside %v to %v", d.MinimumAspect, 1.0/widest, widest)
+	v.require(d.MaximumAspect == 0 || d.MaximumAspect >= 1.0/widest && d.MaximumAspect <= widest, at+"maximum_aspect", "%v is outside %v to %v", d.MaximumAspect, 1.0/widest, widest)
+	v.require(d.MaximumAspect == 0 || d.MinimumAspect <= d.MaximumAspect, at+"minimum_aspect", "%v is above maximum_aspect %v", d.MinimumAspect, d.MaximumAspect)
+	for _, aspect := range d.CropAspects {
+		v.between(at+"crop_aspects", aspect, 1.0/widest, widest)
+	}
+	if len(d.CropAspects) > 0 {
+		v.oneOf(at+"crop_aspect", d.CropAspect, AspectClosest, AspectRandom)
+		v.require(!d.Square, at+"crop_aspects", "contradict square; set one of them")
+	} else {
+		v.require(d.CropAspect == "", at+"crop_aspects", "is empty; crop_aspect %q chooses from it", d.CropAspect)
+	}
+	v.require(d.MaxSamples >= 0, at+"max_samples", "%d is negative; 0 uses all", d.MaxSamples)
+	v.between(at+"probability", d.Probability, 0, 1e6)
+	for _, filter := range d.CaptionFilters {
+		_, err := ParseCaptionFilter(filter)
+		v.require(err == nil, at+"caption_filters", "%v", err)
 	}
 }
 

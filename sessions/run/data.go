@@ -43,7 +43,7 @@ func (r *run) scan(ctx context.Context) error {
 	for _, problem := range manifest.Bad {
 		r.reporter.Warning("picture is left out: " + problem.String())
 	}
-	plan, err := dataset.NewPlan(r.job.Engine.Seed, r.job.BatchSize, manifest.Samples)
+	plan, err := dataset.PlanJob(r.job, manifest.Samples)
 	if err != nil {
 		return err
 	}
@@ -80,6 +80,9 @@ func describe(buckets []dataset.Size) string {
 func shapes(m *dataset.Manifest, j *job.Job) []engine.Shape {
 	counts := map[dataset.Size]int{}
 	for _, sample := range m.Samples {
+		if sample.Variant > 0 {
+			continue // another caption of the same picture
+		}
 		counts[sample.Bucket] += max(sample.Repeats, 1)
 	}
 	var shapes []engine.Shape

@@ -28,11 +28,11 @@ func (t *translation) stepsPerEpoch() (int64, error) {
 		return 0, errNoProber
 	}
 	manifest, err := dataset.Build(context.Background(), dataset.Request{Datasets: t.job.Datasets, Prober: t.request.Prober,
-		Seed: t.job.Engine.Seed, BucketStep: defaultAlignment, SkipBad: t.job.SkipBadImages})
+		Seed: t.job.Engine.Seed, BucketStep: defaultAlignment, SkipBad: t.job.SkipBadImages, CountOnly: true})
 	if err != nil {
 		return 0, err
 	}
-	plan, err := dataset.NewPlan(t.job.Engine.Seed, t.job.BatchSize, manifest.Samples)
+	plan, err := dataset.PlanJob(t.job, manifest.Samples)
 	if err != nil {
 		return 0, err
 	}
