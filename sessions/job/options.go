@@ -69,5 +69,9 @@ var Options = []Option{
 	{Path: "datasets[].repeats", Kind: Int, Min: 1, Max: 1_000_000, Doc: "how often each picture counts in an epoch", AIToolkit: Spelling{"num_repeats", 1}},
 	{Path: "datasets[].square", Kind: Bool, Doc: "crop to squares instead of aspect buckets", AIToolkit: Spelling{"square_crop", false}},
 	{Path: "datasets[].flip_x", Kind: Bool, Doc: "add copies mirrored left to right", AIToolkit: Spelling{"flip_x", false}},
+	{Path: "datasets[].minimum_aspect", Kind: Float, Min: 0, Max: 100, Doc: "leaves out pictures whose width/height is below", SimpleTuner: Spelling{"minimum_aspect_ratio", nil}},
+	{Path: "datasets[].maximum_aspect", Kind: Float, Min: 0, Max: 100, Doc: "leaves out pictures whose width/height is above", SimpleTuner: Spelling{"maximum_aspect_ratio", nil}},
+	{Path: "datasets[].max_samples", Kind: Int, Min: 0, Max: 1 << 40, Doc: "largest number of pictures used, drawn evenly from those that pass the filters; 0 uses all", SimpleTuner: Spelling{"max_num_samples", nil}},
+	{Path: "datasets[].probability", Kind: Float, Min: 1e-6, Max: 1e6, Doc: "weight of the dataset against others", SimpleTuner: Spelling{"probability", nil}},
 	{Path: "datasets[].flip_y", Kind: Bool, Doc: "add copies mirrored top to bottom", AIToolkit: Spelling{"flip_y", false}},
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/stepd/stepd/sessions/job"
 	"github.com/stepd/stepd/sessions/job/internal/values"
@@ -41,9 +42,21 @@ func (t *translation) datasets() {
 		return
 	}
 	before, seen := len(t.problems), map[string]bool{}
+	var images []*entry
+	embeds := map[string]*entry{}
 	for i, raw := range list {
-		t.entry(i, raw, seen)
+		switch e := t.entry(i, raw, seen); {
+		case e == nil:
+		case e.text("dataset_type") == "text_embeds":
+			embeds[e.id] = e
+		default:
+			images = append(images, e)
+		}
 	}
+	for _, e := range images {
+		e.image(embeds)
+	}
+	t.mixing()
 	if len(t.job.Datasets) == 0 && len(t.problems) == before {
 		t.refuse(option(name), "%s names no dataset to train on; add one of dataset_type image", found)
 	}
@@ -58,36 +71,39 @@ type entry struct {
 	values map[string]any
 }
 
-func (t *translation) entry(index int, raw any, seen map[string]bool) {
+// entry checks one object of the file; it returns nil for what is neither trained on nor meant for others.
+func (t *translation) entry(index int, raw any, seen map[string]bool) *entry {
 	object, ok := raw.(map[string]any)
 	if !ok {
 		t.refuse(fmt.Sprintf("dataset %d", index), "%s is not an object", values.Show(raw))
-		return
+		return nil
 	}
-	e := entry{t: t, values: map[string]any{}}
+	e := &entry{t: t, values: map[string]any{}}
 	e.id, ok = object["id"].(string)
 	if !ok || e.id == "" {
 		e.id = fmt.Sprint(index)
-		t.refuse(e.field("id"), "is missing; give every dataset a name of its own")
+		t.refuse(e.field("id"), "%s is not the name of a dataset; give every dataset a name of its own", values.Show(object["id"]))
+		delete(object, "id")
 	} else if seen[e.id] {
 		t.refuse(e.field("id"), "%q is the name of another dataset as well", e.id)
 	}
 	seen[e.id] = true
 	for _, off := range []string{"disabled", "disable"} {
 		if on, ok := object[off].(bool); ok && on {
-			return
+			return nil
 		}
 	}
-	switch kind, _ := object["dataset_type"].(string); kind {
+	switch kind := object["dataset_type"]; kind {
 	case "text_embeds":
 		e.parse(object, embedsFields)
 	case "eval":
 		e.parse(object, nil)
 		t.warn("dataset %s: eval datasets are not trained on, and their loss is not computed by this version", e.id)
+		return nil
 	default:
 		e.parse(object, nil)
-		e.image()
 	}
+	return e
 }
 
 // embedsFields are what an entry of type text_embeds may say.
@@ -144,9 +160,12 @@ func (e *entry) number(name string) float64 {
 }
 
 // image translates a dataset to train on.
-func (e *entry) image() {
+func (e *entry) image(embeds map[string]*entry) {
 	t := e.t
 	if kind := e.text("dataset_type"); kind != "image" {
+		if t.hasField(e.field("dataset_type")) {
+			return
+		}
 		t.refuse(e.field("dataset_type"), "%q is not supported by this version, which trains on image datasets", kind)
 		return
 	}
@@ -155,8 +174,12 @@ func (e *entry) image() {
 	if backend := e.text("metadata_backend"); backend != "discovery" && backend != "json" {
 		t.refuse(e.field("metadata_backend"), "%q is not supported by this version; use discovery", backend)
 	}
+	if err := copyRows(fields, e.value, &d); err != nil {
+		t.refuse("dataset "+e.id, "cannot be applied: %v", err)
+	}
 	e.folder(&d)
 	e.captions(&d)
+	e.captionFilters(&d, embeds)
 	e.sizes(&d)
 	e.crop(&d)
 	t.job.Datasets = append(t.job.Datasets, d)
@@ -193,13 +216,77 @@ func (e *entry) captions(d *job.Dataset) {
 		if prompt == "" {
 			e.t.refuse(e.field("instance_prompt"), "is missing; it is the caption of every picture")
 		}
+		return
 	case strategy == "filename":
 		d.Captions = job.CaptionsFilename
 	case strategy == "textfile":
-		d.Captions = job.CaptionsTextFile
+		d.Captions, d.DropUncaptioned = job.CaptionsTextFile, true
+		d.SplitCaptions = !e.flag("disable_multiline_split")
 	default:
 		e.t.refuse(e.field("caption_strategy"), "%q is not supported by this version; use textfile, filename or instanceprompt", strategy)
 	}
+	if !e.flag("prepend_instance_prompt") {
+		return
+	}
+	if d.CaptionPrefix = prompt; prompt == "" {
+		e.t.refuse(e.field("instance_prompt"), "is missing; prepend_instance_prompt puts it in front of captions")
+	}
+}
+
+// captionFilters takes the filters of the dataset's own entry of embeddings, else of the default one.
+func (e *entry) captionFilters(d *job.Dataset, embeds map[string]*entry) {
+	name := e.text("text_embeds")
+	source := embeds[name]
+	if name != "" && source == nil {
+		e.t.refuse(e.field("text_embeds"), "%q is not the id of an entry of dataset_type text_embeds", name)
+	}
+	for _, id := range sortedKeys(embeds) {
+		if source == nil && name == "" && embeds[id].flag("default") {
+			source = embeds[id]
+		}
+	}
+	if own := e.values["caption_filter_list"]; own != nil {
+		d.CaptionFilters = e.filterLines(own)
+	} else if source != nil {
+		d.CaptionFilters = source.filterLines(source.values["caption_filter_list"])
+	}
+}
+
+// filterLines reads a list of filters, or the file that holds one on each line.
+func (e *entry) filterLines(value any) []string {
+	field := e.field("caption_filter_list")
+	var lines []string
+	switch v := value.(type) {
+	case nil:
+	case string:
+		data, _, err := readConfig(e.t.request.Roots.Configs, v)
+		if err != nil {
+			e.t.refuseOnce(field, "%v", err)
+			return nil
+		}
+		for line := range strings.Lines(string(data)) {
+			if line = strings.TrimRight(line, "\r\n"); line != "" {
+				lines = append(lines, line)
+			}
+		}
+	case []any:
+		for _, entry := range v {
+			line, ok := entry.(string)
+			if !ok {
+				e.t.refuseOnce(field, "%s is not a text", values.Show(entry))
+				return nil
+			}
+			lines = append(lines, line)
+		}
+	default:
+		e.t.refuseOnce(field, "%s is neither a list of filters nor the path of a file", values.Show(value))
+	}
+	for _, line := range lines {
+		if _, err := job.ParseCaptionFilter(line); err != nil {
+			e.t.refuseOnce(field, "%v", err)
+		}
+	}
+	return lines
 }
 
 // sizes translates the resolution and the limits of sizes, which are in the same unit.
@@ -255,8 +342,46 @@ func (e *entry) crop(d *job.Dataset) {
 	switch aspect := e.text("crop_aspect"); aspect {
 	case "square":
 		d.Square = true
-	case "preserve":
-	default:
-		e.t.refuse(e.field("crop_aspect"), "%q is not supported by this version; use square or preserve", aspect)
+	case job.AspectClosest, job.AspectRandom:
+		d.CropAspect = aspect
+		d.CropAspects = e.cropAspects(aspect)
+	}
+}
+
+func (e *entry) cropAspects(aspect string) []float64 {
+	field := e.field("crop_aspect_buckets")
+	list, _ := e.value("crop_aspect_buckets").([]any)
+	if len(list) == 0 {
+		e.t.refuse(field, "is missing; crop_aspect %s chooses from this list of aspect ratios, as [0.75, 1.0, 1.33]", aspect)
+		return nil
+	}
+	var aspects []float64
+	for _, entry := range list {
+		ratio, ok := values.Number(entry)
+		if !ok || ratio < 0.01 || ratio > 100 {
+			e.t.refuse(field, "%s is not an aspect ratio (width/height) from 0.01 to 100", values.Show(entry))
+			continue
+		}
+		aspects = append(aspects, ratio)
+	}
+	return aspects
+}
+
+// mixing follows from the weights of the datasets. Where they are the same, all samples are shuffled together, which
+// draws every dataset by its share.
+func (t *translation) mixing() {
+	datasets := t.job.Datasets
+	if len(datasets) < 2 {
+		return
+	}
+	same := true
+	for _, d := range datasets {
+		same = same && d.Probability == datasets[0].Probability
+	}
+	switch {
+	case t.text("data_backend_sampling") == "uniform":
+		t.job.Mixing = job.MixUniform
+	case !same:
+		t.job.Mixing = job.MixShare
 	}
 }

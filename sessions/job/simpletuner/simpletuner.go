@@ -102,6 +102,17 @@ func (t *translation) refuse(field, format string, args ...any) {
 	t.problems = append(t.problems, job.Problem{Field: field, Message: fmt.Sprintf(format, args...)})
 }
 
+// refuseOnce keeps the first problem of a field that is looked at several times.
+func (t *translation) refuseOnce(field, format string, args ...any) {
+	if !t.hasField(field) {
+		t.refuse(field, format, args...)
+	}
+}
+
+func (t *translation) hasField(field string) bool {
+	return slices.ContainsFunc(t.problems, func(p job.Problem) bool { return p.Field == field })
+}
+
 func (t *translation) warn(format string, args ...any) {
 	t.warnings = append(t.warnings, fmt.Sprintf(format, args...))
 }
@@ -195,15 +206,22 @@ func (t *translation) number(name string) float64 {
 
 func (t *translation) integer(name string) int64 { return int64(t.number(name)) }
 
-// copyOptions applies the rows that are plain copies.
-func (t *translation) copyOptions() {
+// copyRows applies the rows of a table that are plain copies.
+func copyRows(table map[string]Row, value func(name string) any, target any) error {
 	document := map[string]any{}
-	for name, row := range rows {
-		if value := t.value(name); row.path != "" && value != nil {
-			values.Put(document, row.path, value)
+	for name, row := range table {
+		if row.path == "" {
+			continue
+		}
+		if v := value(name); v != nil {
+			values.Put(document, row.path, v)
 		}
 	}
-	if err := values.Apply(document, t.job); err != nil {
+	return values.Apply(document, target)
+}
+
+func (t *translation) copyOptions() {
+	if err := copyRows(rows, t.value, t.job); err != nil {
 		t.refuse("options", "cannot be applied: %v", err)
 	}
 }

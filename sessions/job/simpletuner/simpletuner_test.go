@@ -97,7 +97,7 @@ func TestTutorialFastPath(t *testing.T) {
 	require.Equal(t, 300, j.Engine.TextTokens)
 	require.Equal(t, 0.1, j.Engine.CaptionDropout)
 	require.Equal(t, job.StyleSimpleTuner, j.Save.Style)
-	require.Equal(t, []job.Dataset{{ID: "demo-images", Folder: filepath.Join(roots.Datasets, "demo"), Captions: job.CaptionsTextFile,
+	require.Equal(t, []job.Dataset{{ID: "demo-images", Folder: filepath.Join(roots.Datasets, "demo"), Captions: job.CaptionsTextFile, SplitCaptions: true, DropUncaptioned: true,
 		Resolution: 1024, ResolutionType: job.ResolutionArea, BucketStep: 64, AspectRounding: 2, BucketStyle: "simpletuner", Crop: "random", Repeats: 1}}, j.Datasets)
 	require.Equal(t, int64(200), got.Resolved["max_train_steps"])
 }

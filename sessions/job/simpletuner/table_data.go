@@ -88,6 +88,7 @@ var datasetRows = []Row{
 	{Name: "crop_style", Kind: job.Text, Default: "random", Choices: []string{"random", "center", "centre", "corner", "face"}, Doc: "which part stays; `face` is refused"},
 	{Name: "crop_aspect", Kind: job.Text, Default: "square", Choices: []string{"square", "preserve", "random", "closest"}, Doc: "shape of the cut"},
 	{Name: "crop_aspect_buckets", Kind: job.Object, Doc: "list of aspect ratios for `random` and `closest`"},
+	{Name: "caption_filter_list", Kind: job.Object, Doc: "texts to remove from captions, or `s/pattern/replacement/`: a list, or the path of a file with one on each line; also on the text_embeds entry"},
 	{Name: "repeats", Kind: job.Int, Default: 0, Min: 0, Max: 999_999, Doc: "extra passes in each epoch: 0 is once"},
 	{Name: "cache_dir", Kind: job.Text, Support: Hint, Doc: "caches are kept once for all runs, by content"},
 	{Name: "cache_dir_vae", Kind: job.Text, Support: Hint, Doc: "caches are kept once for all runs, by content"},

@@ -3,6 +3,7 @@ package simpletuner
 import (
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -226,14 +227,7 @@ func (t *translation) length() {
 }
 
 func (t *translation) hasProblem(names ...string) bool {
-	for _, problem := range t.problems {
-		for _, name := range names {
-			if problem.Field == option(name) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(names, func(name string) bool { return t.hasField(option(name)) })
 }
 
 func (t *translation) output() {
