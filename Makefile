@@ -9,7 +9,7 @@ LAUNCHER := $(shell command -v ccache >/dev/null 2>&1 && echo -DCMAKE_CXX_COMPIL
 LINK = -ldflags "-X github.com/stepd/stepd/cgo.library=$$(sha256sum $(NATIVE)/libstepd_core.a | cut -c1-12)"
 CMAKE = cmake -G Ninja $(LAUNCHER) -S . -B
 
-.PHONY: help build demo test check native-test sanitize go-test reference bench format install clean
+.PHONY: help build demo test check native-test sanitize go-test reference bench abuse format install clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -68,6 +68,10 @@ reference: build reference-binary ## golden checks on any folder in the format o
 
 bench: build ## training speed of the cases that the PyTorch scripts also run
 	bin/stepd bench
+
+N ?= 20000
+abuse: build ## N generated bad requests to every route of the API, and a crowd of readers of events: make abuse N=20000
+	go test ./server -count=1 -run 'Abuse' -v -args -abuse.requests=$(N) -abuse.seed=$$(date +%s)
 
 format: install ## formats all sources in place
 	gofmt -w cmd cgo server sessions examples

@@ -108,11 +108,13 @@ func toggleSlash(path string) string {
 
 // isRoute tells whether a path, under any method, is in the table.
 func isRoute(path string) bool {
-	segments := strings.Split(path, "/")
-	return slices.ContainsFunc(routes, func(r Route) bool {
-		return slices.EqualFunc(strings.Split(r.Path, "/"), segments, func(want, got string) bool {
-			return want == got || strings.HasPrefix(want, ":") && got != ""
-		})
+	return slices.ContainsFunc(routes, func(r Route) bool { return matches(r.Path, path) })
+}
+
+// matches tells whether a path is one of a route's.
+func matches(pattern, path string) bool {
+	return slices.EqualFunc(strings.Split(pattern, "/"), strings.Split(path, "/"), func(want, got string) bool {
+		return want == got || strings.HasPrefix(want, ":") && got != ""
 	})
 }
 

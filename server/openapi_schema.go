@@ -17,6 +17,8 @@ type object = map[string]any
 func (f Field) schema() object {
 	s := object{"type": string(f.Kind)}
 	switch f.Kind {
+	case "":
+		s["type"] = string(job.Text)
 	case job.Texts:
 		s = object{"type": "array", "items": object{"type": "string"}}
 	case job.Int, job.Float:

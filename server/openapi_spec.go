@@ -14,7 +14,7 @@ type Spec struct {
 // Field is one named value of a request.
 type Field struct {
 	Name     string
-	Kind     job.Kind
+	Kind     job.Kind // empty: text
 	Doc      string
 	Required bool
 	Default  any

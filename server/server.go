@@ -121,6 +121,9 @@ func (s *Server) add(route Route) {
 			if route.Access != Open && route.Access != Token {
 				return failure(http.StatusForbidden, "%s %s has no rule of access", route.Method, route.Path)
 			}
+			if err := checkQuery(c, route.Spec.Query); err != nil {
+				return err
+			}
 			return route.Handle(s, c)
 		})
 	}

@@ -1,0 +1,72 @@
+package server
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/stepd/stepd/sessions/job"
+)
+
+// checkQuery refuses parameters that are not what the table says, before any handler sees them, all problems at once.
+func checkQuery(c *fiber.Ctx, fields []Field) error {
+	var problems Problems
+	for _, f := range fields {
+		kind, message, context := f.problem(c.Query(f.Name))
+		if kind != "" {
+			problems = append(problems, Problem{Type: kind, Loc: []any{"query", f.Name}, Message: message, Input: c.Query(f.Name), Context: context})
+		}
+	}
+	if problems != nil {
+		return problems
+	}
+	return nil
+}
+
+// problem says what is wrong with the text of a parameter, in the words of Pydantic; kind is empty when nothing is. Without
+// text the parameter is absent.
+func (f Field) problem(text string) (kind, message string, context map[string]any) {
+	switch {
+	case text == "" && f.Required:
+		return "missing", "Field required", nil
+	case text == "":
+	case !utf8.ValidString(text) || strings.ContainsRune(text, 0):
+		return "string_unicode", "Input should be a valid string, unable to parse raw data as a unicode string", nil
+	case len(f.Choices) > 0:
+		return f.choiceProblem(text)
+	case f.Kind == job.Bool:
+		if _, ok := parseFlag(text); !ok {
+			return "bool_parsing", "Input should be a valid boolean, unable to interpret input", nil
+		}
+	case f.Kind == job.Int:
+		return f.integerProblem(text)
+	}
+	return "", "", nil
+}
+
+func (f Field) choiceProblem(text string) (kind, message string, context map[string]any) {
+	for _, choice := range f.Choices {
+		if text == choice {
+			return "", "", nil
+		}
+	}
+	expected := "'" + strings.Join(f.Choices, "', '") + "'"
+	return "enum", "Input should be one of " + expected, map[string]any{"expected": expected}
+}
+
+func (f Field) integerProblem(text string) (kind, message string, context map[string]any) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	switch {
+	case err != nil:
+		return "int_parsing", "Input should be a valid integer, unable to parse string as an integer", nil
+	case f.Min == f.Max:
+	case float64(n) < f.Min:
+		return "greater_than_equal", fmt.Sprintf("Input should be greater than or equal to %.0f", f.Min), map[string]any{"ge": int64(f.Min)}
+	case float64(n) > f.Max:
+		return "less_than_equal", fmt.Sprintf("Input should be less than or equal to %.0f", f.Max), map[string]any{"le": int64(f.Max)}
+	}
+	return "", "", nil
+}
