@@ -2,10 +2,14 @@ package server
 
 import (
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/stepd/stepd/sessions/configs"
+	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/job/simpletuner"
 )
 
 // finding is one thing wrong with a configuration; the message names the field as well.
@@ -13,8 +17,9 @@ type finding struct{ field, message string }
 
 // verdict is what there is to say about a configuration.
 type verdict struct {
+	// errors keep it from being stored.
 	errors []finding
-	// deferred are errors that do not keep it from being stored: what is missing now may be there when a training starts.
+	// deferred are errors that do not: what is missing now may be there when a training starts.
 	deferred              []finding
 	warnings, suggestions []string
 }
@@ -23,12 +28,82 @@ type verdict struct {
 func (s *Server) judge(kind configs.Kind, config any) *verdict {
 	object, _ := config.(map[string]any)
 	switch kind {
+	case configs.Dataloader:
+		return s.judgeDatasets(config)
 	case configs.Webhook:
 		return judgeWebhook(object)
 	case configs.Lycoris:
 		return judgeLycoris(object)
 	}
-	return &verdict{}
+	return s.judgeOptions(object)
+}
+
+// judgeDatasets has no errors that keep a dataloader from being stored: a new one is filled in bit by bit.
+func (s *Server) judgeDatasets(config any) *verdict {
+	datasets, isList := config.([]any)
+	if !isList {
+		return &verdict{errors: []finding{{"", "a dataloader is a list of datasets"}}}
+	}
+	v := &verdict{}
+	translation, err := simpletuner.CheckDatasets(datasets, s.simpleTunerRoots())
+	v.remark(translation)
+	for _, problem := range problemsOfJob(err) {
+		v.deferred = append(v.deferred, finding{problem.Field, problem.String()})
+	}
+	return v
+}
+
+func (v *verdict) remark(t *simpletuner.Translation) {
+	if t != nil {
+		v.warnings, v.suggestions = append(v.warnings, t.Warnings...), append(v.suggestions, t.Suggestions...)
+	}
+}
+
+// problemsOfJob lists every reason of an error.
+func problemsOfJob(err error) []job.Problem {
+	var invalid *job.Invalid
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &invalid):
+		return invalid.Problems
+	}
+	return []job.Problem{{Message: err.Error()}}
+}
+
+// elsewhere are options whose problems lie outside of the configuration: files, folders and commands of this machine, the
+// number of pictures, and models of families that this version does not train.
+var elsewhere = []string{
+	"data_backend_config", "init_lora", "lycoris_config", "model_family", "model_flavour", "num_train_epochs", "output_dir",
+	"post_checkpoint_script", "post_upload_script", "pretrained_model_name_or_path", "user_prompt_library",
+	"validation_external_script", "webhook_config",
+}
+
+// judgeOptions lets the options be translated. Options of other families mean other things, so problems of them wait for
+// the start of a training as well.
+func (s *Server) judgeOptions(options map[string]any) *verdict {
+	folded := simpletuner.Fold(options)
+	translation, err := simpletuner.Translate(simpletuner.Request{Options: folded, Roots: s.simpleTunerRoots()})
+	v := &verdict{}
+	v.remark(translation)
+	problems := problemsOfJob(err)
+	foreign := folded["model_family"] != nil && slices.ContainsFunc(problems, func(p job.Problem) bool { return p.Field == "--model_family" })
+	for _, problem := range problems {
+		name, isOption := strings.CutPrefix(problem.Field, "--")
+		_, given := folded[name]
+		f := finding{problem.Field, problem.String()}
+		if isOption && given && !foreign && !slices.Contains(elsewhere, name) {
+			v.errors = append(v.errors, f)
+		} else {
+			v.deferred = append(v.deferred, f)
+		}
+	}
+	return v
+}
+
+func (s *Server) simpleTunerRoots() simpletuner.Roots {
+	r := s.options.Roots
+	return simpletuner.Roots{Models: r.Models, Datasets: r.Datasets, Outputs: r.Outputs, Configs: s.options.Configs.Dir()}
 }
 
 // refusal is the 422 answer that lists every error, or nil.
@@ -39,7 +114,11 @@ func (v *verdict) refusal(config any) error {
 	object, _ := config.(map[string]any)
 	problems := make(Problems, len(v.errors))
 	for i, f := range v.errors {
-		problems[i] = Problem{Type: "value_error", Loc: []any{"body", "config", f.field}, Message: "Value error, " + f.message, Input: object[f.field]}
+		input, sent := object[f.field]
+		if !sent {
+			input = object[strings.TrimPrefix(f.field, "--")]
+		}
+		problems[i] = Problem{Type: "value_error", Loc: []any{"body", "config", f.field}, Message: "Value error, " + f.message, Input: input}
 	}
 	return problems
 }

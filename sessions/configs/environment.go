@@ -4,6 +4,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/stepd/stepd/sessions/job/simpletuner"
 )
 
 // EnvironmentRequest asks for a new environment with a folder.
@@ -134,20 +136,7 @@ func (s *Store) startingPoint(name string, request EnvironmentRequest) (map[stri
 		}
 		set(options, "--lora_type", loraType)
 	}
-	return options, Starter(name), nil
-}
-
-// Starter is the dataloader of a new environment: one folder of pictures, to be filled in, and the text embeddings.
-func Starter(environment string) []any {
-	return []any{
-		map[string]any{
-			"id": environment + "-images", "type": "local", "dataset_type": "image", "instance_data_dir": "",
-			"resolution": 1024, "resolution_type": "pixel_area", "caption_strategy": "textfile",
-			"minimum_image_size": 256, "maximum_image_size": 4096, "target_downsample_size": 1024,
-			"crop": true, "crop_style": "center", "crop_aspect": "square",
-		},
-		map[string]any{"id": environment + "-text-embeds", "type": "local", "dataset_type": "text_embeds", "default": true, "cache_dir": ""},
-	}
+	return options, simpletuner.Starter(name), nil
 }
 
 // RegenerateDataloader writes a starter dataloader (or, without starter, an empty one), and points the environment to it.
@@ -175,7 +164,7 @@ func (s *Store) RegenerateDataloader(environment, requested string, starter bool
 	}
 	datasets := []any{}
 	if starter {
-		datasets = Starter(name)
+		datasets = simpletuner.Starter(name)
 	}
 	if err := s.disk.writeJSON(file, datasets, 0o644); err != nil {
 		return Metadata{}, FilePlace{}, err

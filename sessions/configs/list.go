@@ -16,6 +16,9 @@ func (s *Store) List(kind Kind) ([]Entry, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	entries := []Entry{}
+	if kind != Webhook && folderFile[kind] == "" {
+		return entries, nil
+	}
 	err := s.each(kind, func(name, file string) {
 		d, err := s.load(kind, name, file)
 		if err != nil || path.Dir(file) == "." && !fits(kind, d.Config) {

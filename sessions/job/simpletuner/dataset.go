@@ -37,8 +37,13 @@ func (t *translation) datasets() {
 		t.refuse(option(name), "%s is not a list of datasets", found)
 		return
 	}
+	t.entries(option(name), found, list)
+}
+
+// entries translates the datasets of a file; field and file name it in problems.
+func (t *translation) entries(field, file string, list []any) {
 	if len(list) > maxDatasets {
-		t.refuse(option(name), "%s lists %d datasets, more than %d", found, len(list), maxDatasets)
+		t.refuse(field, "%s lists %d datasets, more than %d", file, len(list), maxDatasets)
 		return
 	}
 	before, seen := len(t.problems), map[string]bool{}
@@ -58,8 +63,20 @@ func (t *translation) datasets() {
 	}
 	t.mixing()
 	if len(t.job.Datasets) == 0 && len(t.problems) == before {
-		t.refuse(option(name), "%s names no dataset to train on; add one of dataset_type image", found)
+		t.refuse(field, "%s names no dataset to train on; add one of dataset_type image", file)
 	}
+}
+
+// CheckDatasets checks the content of a dataloader file, without the options that its fields may lean on. The Translation
+// holds the remarks alone; the error is a *job.Invalid with every problem.
+func CheckDatasets(list []any, roots Roots) (*Translation, error) {
+	t := &translation{request: Request{Roots: roots}, values: map[string]any{}, job: &job.Job{}}
+	t.entries("dataloader", "it", list)
+	remarks := &Translation{Warnings: t.warnings, Notices: t.notices, Suggestions: t.suggestions}
+	if len(t.problems) > 0 {
+		return remarks, &job.Invalid{Problems: t.problems}
+	}
+	return remarks, nil
 }
 
 const maxDatasets = 1000

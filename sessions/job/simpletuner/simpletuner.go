@@ -52,7 +52,7 @@ type Translation struct {
 }
 
 // Translate checks options and files and turns them into a Job. The error is a *job.Invalid with every problem; fields
-// are spelled "--option" or "dataset ID: field".
+// are spelled "--option" or "dataset ID: field"; beside it, the Translation holds the remarks alone.
 func Translate(request Request) (*Translation, error) {
 	t := &translation{request: request, values: map[string]any{}, job: &job.Job{LogEvery: 1}}
 	t.parse(Fold(request.Options))
@@ -75,7 +75,7 @@ func Translate(request Request) (*Translation, error) {
 	}
 	if len(t.problems) > 0 {
 		sort.SliceStable(t.problems, func(i, k int) bool { return t.problems[i].Field < t.problems[k].Field })
-		return nil, &job.Invalid{Problems: t.problems}
+		return &Translation{Warnings: t.warnings, Notices: t.notices, Suggestions: t.suggestions}, &job.Invalid{Problems: t.problems}
 	}
 	t.job.Warnings = append(append([]string(nil), t.warnings...), t.notices...)
 	return &Translation{Job: t.job, Webhooks: t.webhooks, Warnings: t.warnings, Notices: t.notices,

@@ -25,7 +25,9 @@ func (t *translation) adapter() {
 	case "lora":
 		t.lora()
 	default:
-		t.refuse(option("model_type"), "is missing; use full or lora")
+		if !t.hasProblem("model_type") {
+			t.refuse(option("model_type"), "is missing; use full or lora")
+		}
 	}
 }
 
