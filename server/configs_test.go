@@ -188,6 +188,67 @@ func TestConfigLifecycle(t *testing.T) {
 	assert.Equal(t, answer{"configs": []any{}, "active": nil, "count": 0.0, "config_type": "nonsense"}, a.ok("GET", "/api/configs/?config_type=nonsense", nil))
 }
 
+var longName = strings.Repeat("a", 201)
+
+var configRefusals = []struct {
+	method, path string
+	body         any
+	status       int
+	detail       string
+}{
+	{"GET", "/api/configs/nope", nil, 404, "Configuration 'nope' not found"},
+	{"GET", "/api/configs/..", nil, 404, "Configuration '..' not found"},
+	{"GET", "/api/configs/..%2Fetc", nil, 404, "Not Found"},
+	{"GET", "/api/configs/a%00b", nil, 404, "not found"},
+	{"GET", "/api/configs/" + longName, nil, 404, "not found"},
+	{"GET", "/api/configs/environments", nil, 404, "Configuration 'environments' not found"},
+	{"GET", "/api/configs/one?config_type=dataloader", nil, 404, "Configuration 'one' not found"},
+	{"GET", "/api/configs/broken", nil, 422, "Invalid JSON in configuration 'broken'"},
+	{"GET", "/api/configs/list", nil, 422, "not a JSON object"},
+	{"PUT", "/api/configs/nope", answer{"name": "nope", "config": answer{}}, 404, "Configuration 'nope' not found"},
+	{"DELETE", "/api/configs/nope", nil, 404, "Configuration 'nope' not found"},
+	{"DELETE", "/api/configs/a%20b", nil, 400, "may only contain"},
+	{"DELETE", "/api/configs/default", nil, 400, "Cannot delete the active configuration"},
+	{"POST", "/api/configs/", answer{"name": "", "config": answer{}}, 400, "Configuration name is required"},
+	{"POST", "/api/configs/", answer{"name": "a/b", "config": answer{}}, 400, "Configuration name may only contain letters, numbers, '.', '_' or '-'"},
+	{"POST", "/api/configs/", answer{"name": "..", "config": answer{}}, 400, "may only contain"},
+	{"POST", "/api/configs/", answer{"name": longName, "config": answer{}}, 400, "longer than 200"},
+	{"POST", "/api/configs/", answer{"name": "active", "config": answer{}}, 400, "reserved"},
+	{"POST", "/api/configs/", answer{"name": "one", "config": answer{}}, 409, "Configuration 'one' already exists"},
+	{"POST", "/api/configs/environments", answer{"name": "env", "model_family": "x"}, 409, "Environment 'env' already exists"},
+	{"POST", "/api/configs/environments", answer{"name": "e", "model_family": ""}, 400, "model_family is required"},
+	{"POST", "/api/configs/environments", answer{"name": "..", "model_family": "x"}, 400, "may only contain"},
+	{"POST", "/api/configs/environments", answer{"name": "e", "model_family": "x", "example": "nope"}, 404, "Available examples: pixart.full"},
+	{"POST", "/api/configs/environments", answer{"name": "e", "model_family": "x", "create_dataloader": false}, 400, "dataloader_path is required"},
+	{"POST", "/api/configs/environments", answer{"name": "e", "model_family": "x", "dataloader_path": "../../x.json"}, 400, "must live within"},
+	{"POST", "/api/configs/nope/activate", nil, 404, "Configuration 'nope' not found"},
+	{"POST", "/api/configs/nope/validate", nil, 404, "Configuration 'nope' not found"},
+	{"GET", "/api/configs/nope/export", nil, 404, "Configuration 'nope' not found"},
+	{"POST", "/api/configs/nope/copy", answer{"target_name": "x"}, 404, "Configuration 'nope' not found"},
+	{"POST", "/api/configs/one/copy", answer{"target_name": "env"}, 409, "Configuration 'env' already exists"},
+	{"POST", "/api/configs/one/rename", answer{"new_name": "default"}, 409, "Configuration 'default' already exists"},
+	{"POST", "/api/configs/import", answer{"data": answer{}, "name": "one"}, 409, "Configuration 'one' already exists"},
+	{"POST", "/api/configs/import", answer{"data": answer{"_metadata": answer{}}, "name": "x"}, 422, "no config"},
+	{"POST", "/api/configs/import", answer{"data": answer{"_metadata": answer{}, "config": 3}, "name": "x"}, 422, "is an object"},
+	{"POST", "/api/configs/from-template", answer{"template_name": "nope", "config_name": "x"}, 404, "Template 'nope' not found"},
+	{"POST", "/api/configs/from-template", answer{"template_name": "pixart.full", "config_name": "one"}, 409, "already exists"},
+	{"POST", "/api/configs/nope/dataloader", answer{}, 404, "Configuration 'nope' not found"},
+	{"POST", "/api/configs/env/dataloader", answer{"path": "../x.json"}, 400, "must live within"},
+	{"POST", "/api/configs/env/dataloader", answer{"path": "one.json"}, 409, "not a dataloader"},
+	{"GET", "/api/configs/data-backend-file?path=../../etc/passwd", nil, 400, "Resolved path is outside allowed directories"},
+	{"GET", "/api/configs/data-backend-file?path=/etc/passwd", nil, 400, "Resolved path is outside allowed directories"},
+	{"GET", "/api/configs/data-backend-file?path=notes.txt", nil, 400, "not the file of a dataloader"},
+	{"GET", "/api/configs/data-backend-file?path=nope.json", nil, 404, "Data backend config file not found: nope.json"},
+	{"GET", "/api/configs/dataloader/content?path=broken/config.json", nil, 422, "Invalid JSON"},
+	{"GET", "/api/configs/environments/env/lycoris", nil, 404, "No Lycoris configuration found for environment 'env'"},
+	{"GET", "/api/configs/environments/nope/lycoris", nil, 404, "No Lycoris configuration found for environment 'nope'"},
+	{"PUT", "/api/configs/environments/nope/lycoris", answer{"config": answer{"algo": "lokr"}}, 404, "Environment 'nope' not found"},
+	{"GET", "/api/configs/webhooks/nope", nil, 404, "Webhook configuration 'nope' not found"},
+	{"DELETE", "/api/configs/webhooks/nope", nil, 404, "Webhook configuration 'nope' not found"},
+	{"POST", "/api/configs/webhooks/nope/test", nil, 404, "Webhook configuration 'nope' not found"},
+	{"POST", "/api/configs/nope", answer{}, 405, "Method Not Allowed"},
+}
+
 func TestConfigRefusals(t *testing.T) {
 	a := serve(t, Options{})
 	a.environment("env")
@@ -195,66 +256,7 @@ func TestConfigRefusals(t *testing.T) {
 	a.put("broken/config.json", `{"a": `)
 	a.put("list/config.json", `[]`)
 	a.put("notes.txt", "secret")
-	long := strings.Repeat("a", 201)
-	tests := []struct {
-		method, path string
-		body         any
-		status       int
-		detail       string
-	}{
-		{"GET", "/api/configs/nope", nil, 404, "Configuration 'nope' not found"},
-		{"GET", "/api/configs/..", nil, 404, "Configuration '..' not found"},
-		{"GET", "/api/configs/..%2Fetc", nil, 404, "Not Found"},
-		{"GET", "/api/configs/a%00b", nil, 404, "not found"},
-		{"GET", "/api/configs/" + long, nil, 404, "not found"},
-		{"GET", "/api/configs/environments", nil, 404, "Configuration 'environments' not found"},
-		{"GET", "/api/configs/one?config_type=dataloader", nil, 404, "Configuration 'one' not found"},
-		{"GET", "/api/configs/broken", nil, 422, "Invalid JSON in configuration 'broken'"},
-		{"GET", "/api/configs/list", nil, 422, "not a JSON object"},
-		{"PUT", "/api/configs/nope", answer{"name": "nope", "config": answer{}}, 404, "Configuration 'nope' not found"},
-		{"DELETE", "/api/configs/nope", nil, 404, "Configuration 'nope' not found"},
-		{"DELETE", "/api/configs/a%20b", nil, 400, "may only contain"},
-		{"DELETE", "/api/configs/default", nil, 400, "Cannot delete the active configuration"},
-		{"POST", "/api/configs/", answer{"name": "", "config": answer{}}, 400, "Configuration name is required"},
-		{"POST", "/api/configs/", answer{"name": "a/b", "config": answer{}}, 400, "Configuration name may only contain letters, numbers, '.', '_' or '-'"},
-		{"POST", "/api/configs/", answer{"name": "..", "config": answer{}}, 400, "may only contain"},
-		{"POST", "/api/configs/", answer{"name": long, "config": answer{}}, 400, "longer than 200"},
-		{"POST", "/api/configs/", answer{"name": "active", "config": answer{}}, 400, "reserved"},
-		{"POST", "/api/configs/", answer{"name": "one", "config": answer{}}, 409, "Configuration 'one' already exists"},
-		{"POST", "/api/configs/environments", answer{"name": "env", "model_family": "x"}, 409, "Environment 'env' already exists"},
-		{"POST", "/api/configs/environments", answer{"name": "e", "model_family": ""}, 400, "model_family is required"},
-		{"POST", "/api/configs/environments", answer{"name": "..", "model_family": "x"}, 400, "may only contain"},
-		{"POST", "/api/configs/environments", answer{"name": "e", "model_family": "x", "example": "nope"}, 404, "Available examples: pixart.full"},
-		{"POST", "/api/configs/environments", answer{"name": "e", "model_family": "x", "create_dataloader": false}, 400, "dataloader_path is required"},
-		{"POST", "/api/configs/environments", answer{"name": "e", "model_family": "x", "dataloader_path": "../../x.json"}, 400, "must live within"},
-		{"POST", "/api/configs/nope/activate", nil, 404, "Configuration 'nope' not found"},
-		{"POST", "/api/configs/nope/validate", nil, 404, "Configuration 'nope' not found"},
-		{"GET", "/api/configs/nope/export", nil, 404, "Configuration 'nope' not found"},
-		{"POST", "/api/configs/nope/copy", answer{"target_name": "x"}, 404, "Configuration 'nope' not found"},
-		{"POST", "/api/configs/one/copy", answer{"target_name": "env"}, 409, "Configuration 'env' already exists"},
-		{"POST", "/api/configs/one/rename", answer{"new_name": "default"}, 409, "Configuration 'default' already exists"},
-		{"POST", "/api/configs/import", answer{"data": answer{}, "name": "one"}, 409, "Configuration 'one' already exists"},
-		{"POST", "/api/configs/import", answer{"data": answer{"_metadata": answer{}}, "name": "x"}, 422, "no config"},
-		{"POST", "/api/configs/import", answer{"data": answer{"_metadata": answer{}, "config": 3}, "name": "x"}, 422, "is an object"},
-		{"POST", "/api/configs/from-template", answer{"template_name": "nope", "config_name": "x"}, 404, "Template 'nope' not found"},
-		{"POST", "/api/configs/from-template", answer{"template_name": "pixart.full", "config_name": "one"}, 409, "already exists"},
-		{"POST", "/api/configs/nope/dataloader", answer{}, 404, "Configuration 'nope' not found"},
-		{"POST", "/api/configs/env/dataloader", answer{"path": "../x.json"}, 400, "must live within"},
-		{"POST", "/api/configs/env/dataloader", answer{"path": "one.json"}, 409, "not a dataloader"},
-		{"GET", "/api/configs/data-backend-file?path=../../etc/passwd", nil, 400, "Resolved path is outside allowed directories"},
-		{"GET", "/api/configs/data-backend-file?path=/etc/passwd", nil, 400, "Resolved path is outside allowed directories"},
-		{"GET", "/api/configs/data-backend-file?path=notes.txt", nil, 400, "not the file of a dataloader"},
-		{"GET", "/api/configs/data-backend-file?path=nope.json", nil, 404, "Data backend config file not found: nope.json"},
-		{"GET", "/api/configs/dataloader/content?path=broken/config.json", nil, 422, "Invalid JSON"},
-		{"GET", "/api/configs/environments/env/lycoris", nil, 404, "No Lycoris configuration found for environment 'env'"},
-		{"GET", "/api/configs/environments/nope/lycoris", nil, 404, "No Lycoris configuration found for environment 'nope'"},
-		{"PUT", "/api/configs/environments/nope/lycoris", answer{"config": answer{"algo": "lokr"}}, 404, "Environment 'nope' not found"},
-		{"GET", "/api/configs/webhooks/nope", nil, 404, "Webhook configuration 'nope' not found"},
-		{"DELETE", "/api/configs/webhooks/nope", nil, 404, "Webhook configuration 'nope' not found"},
-		{"POST", "/api/configs/webhooks/nope/test", nil, 404, "Webhook configuration 'nope' not found"},
-		{"POST", "/api/configs/nope", answer{}, 405, "Method Not Allowed"},
-	}
-	for _, test := range tests {
+	for _, test := range configRefusals {
 		r := a.request(test.method, test.path, test.body)
 		assert.Contains(t, read[map[string]string](t, r, test.status)["detail"], test.detail, "%s %s", test.method, test.path)
 	}
