@@ -53,6 +53,8 @@ config:
 		{"not a run folder", []string{"doctor", dir}, exitUsage},
 		{"address", []string{"serve", "--listen", "nope"}, exitUsage},
 		{"open to all without token", []string{"serve", "--listen", "0.0.0.0:0", "--no-auth"}, exitUsage},
+		{"open to all with any script", []string{"serve", "--listen", "0.0.0.0:0", "--allow-client-scripts"}, exitUsage},
+		{"script without name", []string{"serve", "--listen", "127.0.0.1:0", "--allow-script", "/opt/hook.sh"}, exitUsage},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { require.Equal(t, test.code, run(test.args)) })

@@ -30,8 +30,9 @@ type Request struct {
 	// Options are merged already: the saved environment, then the form.
 	Options Options
 	Roots   Roots
-	// Script tells whether the operator allows a command line; nil: none.
-	Script func(command string) bool
+	// Script returns the command line that a client means, and whether the operator allows it, as script.Allow.Resolve
+	// does; nil: none is allowed.
+	Script func(command string) (line string, allowed bool)
 	// Prober reads picture sizes, which a run of whole epochs needs to know its number of steps; nil: such runs are refused.
 	Prober dataset.Prober
 }
