@@ -303,11 +303,12 @@ type Export struct {
 
 // InitModel asks for random weights.
 type InitModel struct {
-	Family string `json:"family"`
-	Config string `json:"config"` // transformer/config.json
-	Seed   uint64 `json:"seed"`
-	Out    string `json:"out"` // folder that receives config.json and weights
-	DType  string `json:"dtype"`
+	Family    string `json:"family"`
+	Component string `json:"component,omitempty"` // "transformer" (also when empty), "text_encoder", "vae"
+	Config    string `json:"config"`              // config.json of the component
+	Seed      uint64 `json:"seed"`
+	Out       string `json:"out"` // folder that receives config.json and weights
+	DType     string `json:"dtype"`
 }
 
 // Bytes is an amount of memory; it prints as "1.50 GiB".
