@@ -180,7 +180,7 @@ func (s *Server) startTraining(c *fiber.Ctx) error {
 	var invalid *job.Invalid
 	switch {
 	case errors.As(err, &invalid):
-		return cannotStart(problemsOf(err)).send(c)
+		return cannotStart(problemsOf(simpletuner.Respell(err))).send(c)
 	case errors.Is(err, sessions.ErrRunFolderBusy):
 		return trainingRejected(err.Error()).send(c)
 	case err != nil:

@@ -227,20 +227,31 @@ func (t *translation) copyOptions() {
 	}
 }
 
-// check lets the job check itself, with fields respelled where the table knows them.
+// check lets the job check itself.
 func (t *translation) check() {
 	var invalid *job.Invalid
-	if !errors.As(t.job.Check(), &invalid) {
-		return
+	if errors.As(Respell(t.job.Check()), &invalid) {
+		t.problems = append(t.problems, invalid.Problems...)
 	}
-	for _, problem := range invalid.Problems {
+}
+
+// Respell renames the fields of a Job in a *job.Invalid to options, where the table knows them.
+func Respell(err error) error {
+	var invalid *job.Invalid
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	for i, problem := range invalid.Problems {
+		if problem.Field == "output" {
+			invalid.Problems[i].Field = option("output_dir")
+		}
 		for name, row := range rows {
 			if row.path == problem.Field {
-				problem.Field = option(name)
+				invalid.Problems[i].Field = option(name)
 			}
 		}
-		t.problems = append(t.problems, problem)
 	}
+	return err
 }
 
 // secrets are options whose values do not leave the server.
