@@ -43,7 +43,9 @@ type Options struct {
 	// Hosts are the names, besides loopback ones, under which the server may be addressed.
 	Hosts  []string
 	Limits Limits
-	Logger *zap.Logger
+	// Version of the native core.
+	Version string
+	Logger  *zap.Logger
 }
 
 // Server serves the APIs on any number of addresses.

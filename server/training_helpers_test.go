@@ -7,6 +7,7 @@ import (
 	"maps"
 	"mime/multipart"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -131,4 +132,14 @@ func testContext(t testing.TB) context.Context {
 func soon(t testing.TB, condition func() bool, what string) {
 	t.Helper()
 	require.Eventually(t, condition, testTimeout, 5*time.Millisecond, what)
+}
+
+// postPlain sends a form whose names are as they are, urlencoded.
+func (a *api) postPlain(path string, form options) reply {
+	a.t.Helper()
+	values := url.Values{}
+	for name, value := range form {
+		values.Set(name, value)
+	}
+	return a.request("POST", "/api/training/"+path, values.Encode(), "Content-Type", mediaForm)
 }

@@ -92,7 +92,7 @@ func serve(o serveOptions) error {
 		return err
 	}
 	srv := server.New(server.Options{Manager: manager, Roots: o.roots, Configs: environments, Prober: core, Script: o.allow.Resolve,
-		Token: token, Hosts: o.hosts, Logger: log})
+		Version: core.Info().Version, Token: token, Hosts: o.hosts, Logger: log})
 	if o.anyScript {
 		log.Warn("clients may start any command with the rights of this server, because of --allow-client-scripts")
 	}
