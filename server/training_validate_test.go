@@ -50,6 +50,7 @@ func TestBoxes(t *testing.T) {
 // The recorded server accepts nearly all of these; here each is refused, or warned about, by its name.
 func TestValidate(t *testing.T) {
 	a := serve(t, Options{})
+	a.writeDataloader("bare.json", nil) // of pictures in the size of the option
 	const neither = "Either num_train_epochs or max_train_steps must be greater than 0. You cannot set both to 0."
 	const both = "num_train_epochs and max_train_steps cannot both be set. Set one of them to 0."
 	for name, test := range map[string]struct {
@@ -67,8 +68,8 @@ func TestValidate(t *testing.T) {
 		"steps in words":            {options{"max_train_steps": "abc"}, "Validation Failed", []string{"--max_train_steps"}},
 		"negative steps":            {options{"max_train_steps": "-5"}, "Validation Failed", []string{"--max_train_steps"}},
 		"no output":                 {options{"output_dir": ""}, "Validation Failed", []string{"--output_dir", "Output directory is required."}},
-		"tiny resolution":           {options{"resolution": "64"}, "Validation Failed", []string{"--resolution"}},
-		"huge resolution":           {options{"resolution": "8192"}, "Validation Warnings", []string{"--resolution"}},
+		"tiny resolution":           {options{"resolution": "64", "data_backend_config": "bare.json"}, "Validation Failed", []string{"--resolution"}},
+		"huge resolution":           {options{"resolution": "8192", "data_backend_config": "bare.json"}, "Validation Warnings", []string{"--resolution"}},
 		"quantised full tune":       {options{"base_model_precision": "int8-quanto"}, "Validation Failed", []string{"--base_model_precision"}},
 		"unknown family":            {options{"model_family": "sd9"}, "Validation Failed", []string{"--model_family"}},
 		"unknown type":              {options{"model_type": "partial"}, "Validation Failed", []string{"--model_type"}},

@@ -16,6 +16,7 @@ const defaultAlignment = 64
 
 // datasets reads the dataloader file.
 func (t *translation) datasets() {
+	t.resolution()
 	const name = "data_backend_config"
 	path := t.text(name)
 	if path == "" {
@@ -200,6 +201,19 @@ func (e *entry) image(embeds map[string]*entry) {
 	e.sizes(&d)
 	e.crop(&d)
 	t.job.Datasets = append(t.job.Datasets, d)
+}
+
+// resolution checks the option in pixels, which a number of megapixels there is not.
+func (t *translation) resolution() {
+	if !t.set("resolution") || t.text("resolution_type") == "area" {
+		return
+	}
+	switch pixels := t.number("resolution"); {
+	case pixels < 256:
+		t.refuse(option("resolution"), "%v is below 256 pixels; give smaller sizes to single datasets, or megapixels with resolution_type area", pixels)
+	case pixels > 4096:
+		t.warn("%s: %v is above 4096 pixels, which few models and machines can do", option("resolution"), pixels)
+	}
 }
 
 func (e *entry) folder(d *job.Dataset) {
