@@ -21,6 +21,7 @@ import (
 	"github.com/stepd/stepd/sessions/checkpoint"
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/run"
+	"github.com/stepd/stepd/sessions/track"
 )
 
 // File descriptors of a worker process, after stdin, stdout and stderr, which stay free for messages of libraries.
@@ -110,7 +111,7 @@ func guardedRun(ctx context.Context, request run.Request, e engine.Engine, contr
 			err = engine.Errorf(engine.Internal, "defect in the training loop: %v; its place is in the log", reason)
 		}
 	}()
-	return run.Run(ctx, request, e, control, r)
+	return track.Run(ctx, request, e, control, r)
 }
 
 // listen carries requests to the run until the pipe ends. It lives as long as the supervisor's end of the pipe.
