@@ -138,7 +138,7 @@ func changedFields(info *checkpoint.Info, now []byte) ([]string, error) {
 	}
 	var changed []string
 	for field, differs := range fields {
-		if differs && !strings.HasPrefix(field, "warnings") && field != "resume" && field != "output" {
+		if differs && !strings.HasPrefix(field, "warnings") && !strings.HasPrefix(field, "tracking") && field != "resume" && field != "output" {
 			changed = append(changed, field)
 		}
 	}
