@@ -166,7 +166,7 @@ type Schedule struct {
 	Steps  int64   `json:"steps"`
 	Cycles float64 `json:"cycles"` // 0: the schedule's default
 	Power  float64 `json:"power"`  // 0: the schedule's default
-	LREnd  float64 `json:"lr_end"`
+	LREnd  float64 `json:"lr_end"` // where the cosines and polynomial end; 0 as in diffusers
 }
 
 // Clip bounds gradients before the optimizer sees them; 0: off.
