@@ -54,7 +54,7 @@ var Options = []Option{
 	{Path: "save.every_epochs", Kind: Int, Unit: "epochs", Max: 1 << 20, Doc: "epochs between checkpoints, besides those by steps; 0: none", SimpleTuner: Spelling{"checkpoint_epoch_interval", nil}},
 	{Path: "save.rolling", Kind: Int, Unit: "steps", Max: 1 << 40, Doc: "steps between rolling checkpoints, which are counted apart; 0: none", SimpleTuner: Spelling{"checkpointing_rolling_steps", 0}},
 	{Path: "save.keep_rolling", Kind: Int, Max: 1 << 20, Doc: "number of newest rolling checkpoints kept", SimpleTuner: Spelling{"checkpoints_rolling_total_limit", 1}},
-	{Path: "skip_bad_images", Kind: Bool, Doc: "train without the pictures that cannot be read, instead of refusing to start", AIToolkit: Spelling{"train.skip_bad_images", false}},
+	{Path: "skip_bad_images", Kind: Bool, Doc: "train without the pictures that cannot be read, instead of refusing to start", AIToolkit: Spelling{"train.skip_bad_images", false}, SimpleTuner: Spelling{"delete_problematic_images", false}},
 	{Path: "log_every", Kind: Int, Unit: "steps", Max: 1 << 40, Doc: "steps between log lines", AIToolkit: Spelling{"logging.log_every", 1}},
 	{Path: "sampling.every", Kind: Int, Unit: "steps", Max: 1 << 40, Doc: "steps between validation pictures", AIToolkit: Spelling{"sample.sample_every", 100}, SimpleTuner: Spelling{"validation_step_interval", 100}},
 	{Path: "sampling.every_epochs", Kind: Int, Unit: "epochs", Max: 1 << 20, Doc: "epochs between validation pictures, besides those by steps; 0: none", SimpleTuner: Spelling{"validation_epoch_interval", nil}},

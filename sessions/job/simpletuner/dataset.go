@@ -101,7 +101,6 @@ func (t *translation) entry(index int, raw any, seen map[string]bool) *entry {
 	if !ok || e.id == "" {
 		e.id = fmt.Sprint(index)
 		t.refuse(e.field("id"), "%s is not the name of a dataset; give every dataset a name of its own", values.Show(object["id"]))
-		delete(object, "id")
 	} else if seen[e.id] {
 		t.refuse(e.field("id"), "%q is the name of another dataset as well", e.id)
 	}
@@ -133,6 +132,9 @@ func (e *entry) field(name string) string { return "dataset " + e.id + ": " + na
 // parse checks every field against its row; only, when not nil, names those that mean something in this entry.
 func (e *entry) parse(object map[string]any, only map[string]bool) {
 	for _, name := range sortedKeys(object) {
+		if name == "id" {
+			continue // checked first, because every message names it
+		}
 		row, known := fields[name]
 		if !known {
 			e.t.warn("%s is not a field that this program knows; it has no effect", e.field(name))

@@ -148,10 +148,19 @@ func (t *translation) parse(options Options) {
 
 func (t *translation) unknown(name string) {
 	if slices.ContainsFunc(foreign, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
-		t.notice("%s belongs to another model family; it has no effect", option(name))
+		t.notice("%s belongs to another model family; it has no effect", short(option(name)))
 		return
 	}
-	t.warn("%s is not an option that this program knows; it has no effect", option(name))
+	t.warn("%s is not an option that this program knows; it has no effect", short(option(name)))
+}
+
+// short bounds a name that may be anything.
+func short(name string) string {
+	const most = 100
+	if len(name) <= most {
+		return name
+	}
+	return strings.ToValidUTF8(name[:most], "") + "…"
 }
 
 // read checks one value against its row and says what becomes of it.
