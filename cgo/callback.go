@@ -38,9 +38,10 @@ type message struct {
 const (
 	kindStep     = 1
 	kindProgress = 2
+	kindPreview  = 3
 )
 
-// maxWaiting bounds progress events that wait for a slow sink; step events are always kept.
+// maxWaiting bounds what waits for a slow sink: beyond it, progress events are dropped. Other events are always kept.
 const maxWaiting = 1024
 
 // mailbox takes events from native threads without ever making them wait, and hands them to the sink from its own goroutine.
@@ -65,7 +66,7 @@ func newMailbox(sink engine.Sink) *mailbox {
 func (m *mailbox) put(msg message) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed || (msg.kind != kindStep && len(m.waiting) >= maxWaiting) {
+	if m.closed || (msg.kind == kindProgress && len(m.waiting) >= maxWaiting) {
 		return
 	}
 	m.waiting = append(m.waiting, msg)
@@ -124,6 +125,11 @@ func deliver(sink engine.Sink, msg message) {
 		var event engine.ProgressEvent
 		if json.Unmarshal(msg.data, &event) == nil {
 			sink.OnProgress(event)
+		}
+	case kindPreview:
+		var event engine.PreviewEvent
+		if json.Unmarshal(msg.data, &event) == nil {
+			sink.OnPreview(event)
 		}
 	}
 }

@@ -129,11 +129,6 @@ func (s *session) Train(ctx context.Context, steps []engine.Step) (result engine
 }
 
 func (s *session) Sample(ctx context.Context, requests []engine.SampleRequest) error {
-	for _, request := range requests {
-		if request.Preview != nil {
-			return engine.Errorf(engine.Unsupported, "previews while sampling are not supported by this build of the core")
-		}
-	}
 	return s.run(ctx, requests, func(in input, _ *C.stepd_buffer, e *C.stepd_error) C.stepd_status {
 		return C.stepd_session_sample(s.handle, in.data, in.size, e)
 	}, nil)

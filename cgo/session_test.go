@@ -29,6 +29,7 @@ type recorder struct {
 	mu       sync.Mutex
 	steps    []engine.StepEvent
 	progress []engine.ProgressEvent
+	previews []engine.PreviewEvent
 	onStep   func(engine.StepEvent)
 }
 
@@ -41,7 +42,11 @@ func (r *recorder) OnStep(e engine.StepEvent) {
 	}
 }
 
-func (r *recorder) OnPreview(engine.PreviewEvent) {}
+func (r *recorder) OnPreview(e engine.PreviewEvent) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.previews = append(r.previews, e)
+}
 
 func (r *recorder) OnProgress(e engine.ProgressEvent) {
 	r.mu.Lock()
@@ -267,6 +272,30 @@ func TestSessionsRunSideBySide(t *testing.T) {
 		wait.Go(func() { assert.GreaterOrEqual(t, session.Step(), int64(0)) })
 	}
 	wait.Wait()
+}
+
+func TestPreviewsReachTheSinkBeforeSampleReturns(t *testing.T) {
+	events := &recorder{}
+	session := openTiny(t, events)
+	dir := t.TempDir()
+	request := engine.SampleRequest{IDs: []int32{3, 1}, Width: 32, Height: 32, Steps: 6, Guidance: 1, Out: filepath.Join(dir, "out.png"),
+		Preview: &engine.Preview{Every: 4, Out: filepath.Join(dir, "preview-{step}.png")}}
+	require.NoError(t, session.Sample(context.Background(), []engine.SampleRequest{request}))
+	require.Len(t, events.previews, 3)
+	for i, step := range []int{1, 5, 6} {
+		event := events.previews[i]
+		assert.Equal(t, step, event.Step)
+		assert.Equal(t, 6, event.Steps)
+		assert.Equal(t, filepath.Join(dir, fmt.Sprintf("preview-%d.png", step)), event.Path)
+		assert.FileExists(t, event.Path)
+	}
+	assert.Greater(t, events.previews[0].Timestep, events.previews[2].Timestep)
+
+	request.Preview.Out = filepath.Join(dir, "absent", "{step}.png")
+	require.NoError(t, session.Sample(context.Background(), []engine.SampleRequest{request}), "a preview that fails costs no picture")
+	require.Len(t, events.previews, 4)
+	assert.Empty(t, events.previews[3].Path)
+	assert.Contains(t, events.previews[3].Error, "absent")
 }
 
 func TestPlanNeedsNoMemory(t *testing.T) {

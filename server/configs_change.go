@@ -40,7 +40,10 @@ func readConfigRequest(raw []byte, kind configs.Kind) (*configRequest, error) {
 }
 
 func (s *Server) createConfig(c *fiber.Ctx) error {
-	kind := configKind(c)
+	kind, err := changeableKind(c)
+	if err != nil {
+		return err
+	}
 	request, err := readConfigRequest(c.Body(), kind)
 	if err != nil {
 		return err
@@ -48,7 +51,7 @@ func (s *Server) createConfig(c *fiber.Ctx) error {
 	if _, err := configs.CleanName(request.name); err != nil {
 		return configFailure(err)
 	}
-	verdict := s.judge(kind, request.config, nil)
+	verdict := s.judge(kind, request.config)
 	if err := verdict.refusal(request.config); err != nil {
 		return err
 	}
@@ -65,7 +68,10 @@ func (s *Server) updateConfig(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	kind := configKind(c)
+	kind, err := changeableKind(c)
+	if err != nil {
+		return err
+	}
 	request, err := readConfigRequest(c.Body(), kind)
 	if err != nil {
 		return err
@@ -73,7 +79,7 @@ func (s *Server) updateConfig(c *fiber.Ctx) error {
 	if _, err := s.options.Configs.Get(kind, name); err != nil && !isBroken(err) {
 		return configFailure(err)
 	}
-	verdict := s.judge(kind, request.config, nil)
+	verdict := s.judge(kind, request.config)
 	if err := verdict.refusal(request.config); err != nil {
 		return err
 	}
@@ -90,7 +96,10 @@ func (s *Server) deleteConfig(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	kind := configKind(c)
+	kind, err := changeableKind(c)
+	if err != nil {
+		return err
+	}
 	if err := s.options.Configs.Delete(kind, name); err != nil {
 		return configFailure(err)
 	}
@@ -123,7 +132,10 @@ func (s *Server) toOtherName(c *fiber.Ctx, field, message string, do func(kind c
 	if err != nil {
 		return err
 	}
-	kind := configKind(c)
+	kind, err := changeableKind(c)
+	if err != nil {
+		return err
+	}
 	b, err := readBody(c.Body())
 	if err != nil {
 		return err
@@ -140,7 +152,10 @@ func (s *Server) toOtherName(c *fiber.Ctx, field, message string, do func(kind c
 }
 
 func (s *Server) importConfig(c *fiber.Ctx) error {
-	kind := configKind(c)
+	kind, err := changeableKind(c)
+	if err != nil {
+		return err
+	}
 	b, err := readBody(c.Body())
 	if err != nil {
 		return err
@@ -182,7 +197,7 @@ func (s *Server) validateConfig(c *fiber.Ctx) error {
 	if _, ok := value.(map[string]any); !ok && kind != configs.Dataloader {
 		return Problems{{Type: "dict_type", Loc: []any{"body"}, Message: "Input should be a valid dictionary", Input: value}}
 	}
-	return c.JSON(s.judge(kind, value, s.options.Prober).report())
+	return c.JSON(s.judge(kind, value).report())
 }
 
 func (s *Server) validateStoredConfig(c *fiber.Ctx) error {
@@ -194,7 +209,7 @@ func (s *Server) validateStoredConfig(c *fiber.Ctx) error {
 	if err != nil {
 		return configFailure(err)
 	}
-	report := s.judge(d.Kind, d.Config, s.options.Prober).report()
+	report := s.judge(d.Kind, d.Config).report()
 	report["name"] = d.Name
 	return c.JSON(report)
 }

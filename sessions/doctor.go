@@ -37,7 +37,7 @@ func Doctor(ctx context.Context, options DoctorOptions) ([]checkpoint.Finding, e
 		return nil, err
 	}
 	defer unlock()
-	d := &doctor{options: options, examined: map[string][]*checkpoint.Info{}}
+	d := &doctor{options: options}
 	if err := d.openStore(ctx); err != nil {
 		return d.findings, err
 	}
@@ -51,7 +51,6 @@ func Doctor(ctx context.Context, options DoctorOptions) ([]checkpoint.Finding, e
 type doctor struct {
 	options  DoctorOptions
 	store    *store.Store
-	examined map[string][]*checkpoint.Info // good checkpoints by run folder
 	findings []checkpoint.Finding
 }
 
@@ -104,11 +103,6 @@ func (d *doctor) examine(ctx context.Context) error {
 			return fmt.Errorf("session %q: %w", row.ID, err)
 		}
 	}
-	return d.adoptAll(ctx, known, ids)
-}
-
-// adoptAll looks for run folders that no session knows.
-func (d *doctor) adoptAll(ctx context.Context, known, ids map[string]bool) error {
 	for _, output := range d.options.Outputs {
 		output, err := filepath.Abs(output)
 		if err != nil {
@@ -124,17 +118,7 @@ func (d *doctor) adoptAll(ctx context.Context, known, ids map[string]bool) error
 				continue
 			}
 			known[dir] = true
-			id := filepath.Base(dir)
-			if ids[id] {
-				id = strings.ReplaceAll(uuid.NewString(), "-", "")
-			}
-			ids[id] = true
-			good, err := d.fsck(ctx, dir)
-			if err == nil && len(good) > 0 {
-				d.found(dir, "the run is not in the index", "added as an interrupted session")
-				err = d.adopt(ctx, id, dir, good)
-			}
-			if err != nil {
+			if err := d.adopt(ctx, dir, ids); err != nil {
 				return fmt.Errorf("run folder %s: %w", dir, err)
 			}
 		}
@@ -142,11 +126,8 @@ func (d *doctor) adoptAll(ctx context.Context, known, ids map[string]bool) error
 	return nil
 }
 
-// fsck examines a run folder that nobody works in, once.
+// fsck examines a run folder that nobody works in.
 func (d *doctor) fsck(ctx context.Context, dir string) ([]*checkpoint.Info, error) {
-	if good, done := d.examined[dir]; done {
-		return good, nil
-	}
 	unlock, err := checkpoint.Lock(ctx, dir)
 	if err != nil {
 		return nil, err
@@ -154,7 +135,6 @@ func (d *doctor) fsck(ctx context.Context, dir string) ([]*checkpoint.Info, erro
 	defer unlock()
 	good, findings, err := checkpoint.Fsck(dir, d.options.Repair)
 	d.findings = append(d.findings, findings...)
-	d.examined[dir] = good
 	return good, err
 }
 
@@ -166,9 +146,6 @@ func (d *doctor) session(ctx context.Context, row store.Session) error {
 		if good, err = d.fsck(ctx, row.RunDir); err != nil {
 			return err
 		}
-	}
-	if _, _, err := readRow(row); err != nil {
-		return d.restore(ctx, row, good, err)
 	}
 	present := map[int64]bool{}
 	for _, info := range good {
@@ -192,24 +169,12 @@ func (d *doctor) session(ctx context.Context, row store.Session) error {
 	return err
 }
 
-// restore replaces a session that cannot be read by one that is made of its run folder.
-func (d *doctor) restore(ctx context.Context, row store.Session, good []*checkpoint.Info, problem error) error {
-	repair := "made again from its run folder, as an interrupted session"
-	if len(good) == 0 {
-		repair = "taken out of the index; it has no checkpoint"
-	}
-	d.found(filepath.Join(d.options.DataDir, store.FileName), fmt.Sprintf("session %q: %v", row.ID, problem), repair)
-	if !d.options.Repair {
-		return nil
-	}
-	if err := errors.Join(d.store.MarkDeleted(ctx, row.Key), d.store.Purge(ctx, row.Key)); err != nil || len(good) == 0 {
+// adopt makes an Interrupted session of a run folder.
+func (d *doctor) adopt(ctx context.Context, dir string, ids map[string]bool) error {
+	good, err := d.fsck(ctx, dir)
+	if err != nil || len(good) == 0 {
 		return err
 	}
-	return d.adopt(ctx, row.ID, row.RunDir, good)
-}
-
-// adopt makes an Interrupted session of the checkpoints of a run folder.
-func (d *doctor) adopt(ctx context.Context, id, dir string, good []*checkpoint.Info) error {
 	newest := good[0]
 	for _, info := range good {
 		if info.Manifest.Step > newest.Manifest.Step {
@@ -225,9 +190,15 @@ func (d *doctor) adopt(ctx context.Context, id, dir string, good []*checkpoint.I
 		return err
 	}
 	j.Output, j.Name = filepath.Dir(dir), filepath.Base(dir)
+	d.found(dir, "the run is not in the index", "added as an interrupted session")
 	if !d.options.Repair {
 		return nil
 	}
+	id := j.Name
+	if ids[id] {
+		id = strings.ReplaceAll(uuid.NewString(), "-", "")
+	}
+	ids[id] = true
 	return d.insert(ctx, id, j, good, newest)
 }
 

@@ -27,6 +27,14 @@ void for_object(const std::string& json, const char* what, const Read& read) {
     o.finish();
 }
 
+PreviewRequest parse_preview(JsonObject o) {
+    PreviewRequest r;
+    o.read("every", r.every);
+    o.read("out", r.out);
+    o.finish();
+    return r;
+}
+
 }  // namespace
 
 SessionConfig parse_session_config(const std::string& json) {
@@ -55,8 +63,6 @@ InitModelRequest parse_init_model(const std::string& json) {
     InitModelRequest r;
     for_object(json, "request", [&](JsonObject& o) {
         o.read("family", r.family);
-        o.read("component", r.component);
-        if (r.component.empty()) r.component = "transformer";
         o.read("config", r.config);
         o.read("seed", r.seed);
         o.read("out", r.out);
@@ -157,6 +163,7 @@ std::vector<SampleRequest> parse_sample_requests(const std::string& json) {
         o.read("ema", r.ema);
         o.read("batch_index", r.batch_index);
         o.read("batch_size", r.batch_size);
+        if (o.has("preview")) r.preview = parse_preview(o.object("preview"));
         o.read("out", r.out);
     });
     return requests;
@@ -182,6 +189,12 @@ std::string to_json(const StepEvent& e) {
 
 std::string to_json(const ProgressEvent& e) {
     return nlohmann::json({{"stage", e.stage}, {"done", e.done}, {"total", e.total}}).dump();
+}
+
+std::string to_json(const PreviewEvent& e) {
+    nlohmann::json json = {{"request", e.request}, {"step", e.step},         {"steps", e.steps},
+                           {"path", e.path},       {"timestep", e.timestep}, {"error", e.error}};
+    return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);  // a path need not be UTF-8
 }
 
 std::string to_json(const TrainResult& r) {

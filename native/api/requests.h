@@ -33,6 +33,7 @@ ExportRequest parse_export(const std::string& json);
 
 std::string to_json(const StepEvent& event);
 std::string to_json(const ProgressEvent& event);
+std::string to_json(const PreviewEvent& event);
 std::string to_json(const TrainResult& result);
 
 }  // namespace stepd::api

@@ -68,6 +68,7 @@ EventSink sink_of(const stepd_callbacks* callbacks) {
     };
     sink.on_step = [send](const StepEvent& e) { send(STEPD_EVENT_STEP, to_json(e)); };
     sink.on_progress = [send](const ProgressEvent& e) { send(STEPD_EVENT_PROGRESS, to_json(e)); };
+    sink.on_preview = [send](const PreviewEvent& e) { send(STEPD_EVENT_PREVIEW, to_json(e)); };
     return sink;
 }
 

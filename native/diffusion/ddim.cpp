@@ -23,6 +23,13 @@ public:
         alpha_bar_.assign(schedule.alphas_cumprod().begin(), schedule.alphas_cumprod().end());
     }
 
+    void estimate_clean(int index, std::span<const float> prediction, std::span<const float> latents,
+                        std::span<float> out) const override {
+        float a = alpha_bar_[size_t(timesteps_[size_t(index)])];
+        for (size_t i = 0; i < out.size(); ++i)
+            out[i] = parts(prediction[i], latents[i], std::sqrt(a), std::sqrt(1.0f - a)).first;
+    }
+
     void step(int index, std::span<const float> prediction, std::span<float> latents) override {
         int64_t t = int64_t(timesteps_[size_t(index)]);
         int64_t before = t - o_.noise.train_timesteps / o_.steps;
@@ -30,10 +37,8 @@ public:
         float a_before = before >= 0 ? alpha_bar_[size_t(before)] : o_.alpha_to_one ? 1.0f : alpha_bar_[0];
         float signal = std::sqrt(a), noise = std::sqrt(1.0f - a);
         float signal_before = std::sqrt(a_before), noise_before = std::sqrt(1.0f - a_before);
-        float range = float(o_.clip_range);
         for (size_t i = 0; i < latents.size(); ++i) {
             auto [x0, epsilon] = parts(prediction[i], latents[i], signal, noise);
-            if (o_.clip_sample) x0 = std::clamp(x0, -range, range);
             latents[i] = signal_before * x0 + noise_before * epsilon;
         }
     }
@@ -58,16 +63,24 @@ private:
         return t;
     }
 
-    // The x0 and the noise that a prediction stands for.
+    // The x0, clipped where that is asked for, and the noise that a prediction stands for.
     std::pair<float, float> parts(float prediction, float x, float signal, float noise) const {
+        float x0, epsilon;
         switch (o_.prediction) {
             case Prediction::v_prediction:
-                return {signal * x - noise * prediction, signal * prediction + noise * x};
+                x0 = signal * x - noise * prediction;
+                epsilon = signal * prediction + noise * x;
+                break;
             case Prediction::sample:
-                return {prediction, (x - signal * prediction) / noise};
+                x0 = prediction;
+                epsilon = (x - signal * prediction) / noise;
+                break;
             default:
-                return {(x - noise * prediction) / signal, prediction};
+                x0 = (x - noise * prediction) / signal;
+                epsilon = prediction;
         }
+        float range = float(o_.clip_range);
+        return {o_.clip_sample ? std::clamp(x0, -range, range) : x0, epsilon};
     }
 
     SamplerOptions o_;

@@ -31,8 +31,19 @@ public:
         timesteps_.assign(t.begin(), t.end());
     }
 
+    void estimate_clean(int index, std::span<const float> prediction, std::span<const float> latents,
+                        std::span<float> out) const override {
+        Level s = level_at(sigmas_[size_t(index)]);
+        for (size_t i = 0; i < out.size(); ++i) {
+            out[i] = prediction[i];
+            if (o_.prediction == Prediction::epsilon) out[i] = (latents[i] - s.sigma * prediction[i]) / s.alpha;
+            if (o_.prediction == Prediction::v_prediction) out[i] = s.alpha * latents[i] - s.sigma * prediction[i];
+        }
+    }
+
     void step(int index, std::span<const float> prediction, std::span<float> latents) override {
-        std::vector<float> x0 = denoised(index, prediction, latents);
+        std::vector<float> x0(latents.size());
+        estimate_clean(index, prediction, latents, x0);
         bool last = index + 1 == int(timesteps_.size());
         bool first_order_end = o_.euler_at_final || (o_.lower_order_final && timesteps_.size() < 15) || o_.final_zero;
         if (previous_.empty() || (last && first_order_end)) {
@@ -60,16 +71,6 @@ private:
         }
         if (o_.spacing == "trailing") return trailing_timesteps(last, o_.steps);
         refuse_spacing(o_.spacing);
-    }
-
-    std::vector<float> denoised(int index, std::span<const float> prediction, std::span<const float> latents) const {
-        Level s = level_at(sigmas_[size_t(index)]);
-        std::vector<float> x0(prediction.begin(), prediction.end());
-        for (size_t i = 0; i < x0.size(); ++i) {
-            if (o_.prediction == Prediction::epsilon) x0[i] = (latents[i] - s.sigma * x0[i]) / s.alpha;
-            if (o_.prediction == Prediction::v_prediction) x0[i] = s.alpha * latents[i] - s.sigma * x0[i];
-        }
-        return x0;
     }
 
     void first_order(int index, const std::vector<float>& x0, std::span<float> latents) const {

@@ -31,16 +31,26 @@ public:
         for (size_t i = 0; i < out.size(); ++i) out[i] = latents[i] / divisor;
     }
 
+    void estimate_clean(int index, std::span<const float> prediction, std::span<const float> latents,
+                        std::span<float> out) const override {
+        float sigma = sigmas_[size_t(index)];
+        float variance = sigma * sigma + 1.0f;
+        float output_factor = -sigma / std::sqrt(variance);
+        for (size_t i = 0; i < out.size(); ++i) {
+            out[i] = prediction[i];
+            if (o_.prediction == Prediction::epsilon) out[i] = latents[i] - sigma * prediction[i];
+            if (o_.prediction == Prediction::v_prediction)
+                out[i] = prediction[i] * output_factor + latents[i] / variance;
+        }
+    }
+
     void step(int index, std::span<const float> prediction, std::span<float> latents) override {
         float sigma = sigmas_[size_t(index)];
         float dt = sigmas_[size_t(index) + 1] - sigma;
-        float variance = sigma * sigma + 1.0f;
-        float output_factor = -sigma / std::sqrt(variance);
+        std::vector<float> x0(latents.size());
+        estimate_clean(index, prediction, latents, x0);
         for (size_t i = 0; i < latents.size(); ++i) {
-            float x0 = prediction[i];
-            if (o_.prediction == Prediction::epsilon) x0 = latents[i] - sigma * prediction[i];
-            if (o_.prediction == Prediction::v_prediction) x0 = prediction[i] * output_factor + latents[i] / variance;
-            float derivative = (latents[i] - x0) / sigma;
+            float derivative = (latents[i] - x0[i]) / sigma;
             latents[i] = latents[i] + derivative * dt;
         }
     }

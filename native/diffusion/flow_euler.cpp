@@ -23,6 +23,11 @@ public:
         sigmas_.push_back(0.0f);
     }
 
+    void estimate_clean(int index, std::span<const float> prediction, std::span<const float> latents,
+                        std::span<float> out) const override {
+        for (size_t i = 0; i < out.size(); ++i) out[i] = latents[i] - sigmas_[size_t(index)] * prediction[i];
+    }
+
     void step(int index, std::span<const float> prediction, std::span<float> latents) override {
         float dt = sigmas_[size_t(index) + 1] - sigmas_[size_t(index)];
         for (size_t i = 0; i < latents.size(); ++i) latents[i] = latents[i] + dt * prediction[i];

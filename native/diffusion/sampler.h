@@ -45,6 +45,9 @@ public:
     virtual float initial_scale() const { return 1.0f; }
     // What the model gets as latents at step `index`.
     virtual void scale_input(int index, std::span<const float> latents, std::span<float> out) const;
+    // The clean latents that a prediction at step `index` stands for; latents: those before that step.
+    virtual void estimate_clean(int index, std::span<const float> prediction, std::span<const float> latents,
+                                std::span<float> out) const = 0;
     // Moves the latents from step `index` to the next, in place. Steps are taken in order from 0.
     virtual void step(int index, std::span<const float> prediction, std::span<float> latents) = 0;
 

@@ -32,11 +32,6 @@ public:
     // True for tensors that published files carry and this component does not use. Any other unknown tensor is refused:
     // it means that the file holds another model.
     virtual bool ignores(const std::string& tensor) const;
-
-    // Fills `out` (numel(parameter.shape) floats) with a starting value. Deterministic when called in the order of
-    // parameters() with one generator. Unless a component knows better: normal numbers of variance 1 / fan-in for
-    // matrices and kernels, ones for the scales of norms, zeros for biases.
-    virtual void initialise(const ParameterSpec& parameter, Generator& generator, float* out) const;
 };
 
 // One bucket: all shapes of a recorded denoiser follow from it.
@@ -67,6 +62,10 @@ public:
     // Every linear layer in module order, and the suffixes that an adapter uses by default.
     virtual const std::vector<LinearModule>& linear_modules() const = 0;
     virtual std::vector<std::string> default_adapter_targets() const = 0;
+
+    // Fills `out` (numel(parameter.shape) floats) with a starting value for training from nothing. Deterministic when
+    // called in the order of parameters() with one generator.
+    virtual void initialise(const ParameterSpec& parameter, Generator& generator, float* out) const = 0;
 };
 
 // Modules whose path equals a target or ends in "." + target (PEFT's rule), in module order.
@@ -86,18 +85,23 @@ struct LatentMoments {
     ValueId mean = kNone, logvar = kNone;  // [B,C,h,w] f32; clamp logvar to [-30, 20] before use
 };
 
-class Autoencoder : public Component {
+// Turns latents into pictures.
+class LatentDecoder : public Component {
 public:
     virtual int64_t latent_channels() const = 0;
     virtual int64_t factor() const = 0;  // pixels a latent cell spans in each direction
     // Latents of the denoiser are (z - shift) * scale.
     virtual double scaling_factor() const = 0;
     virtual double shift_factor() const = 0;
+    // z [B,C,h,w] f32, already divided by scaling_factor() and shifted. Returns [B,3,h*factor,w*factor] f32, [-1,1]
+    // and not clamped.
+    virtual ValueId record_decode(Builder& b, ValueId z) const = 0;
+};
+
+class Autoencoder : public LatentDecoder {
+public:
     // image [B,3,H,W] f32 in [-1,1]. H and W need not be multiples of factor(): each level floors.
     virtual LatentMoments record_encode(Builder& b, ValueId image) const = 0;
-    // z [B,C,h,w] f32, already divided by scaling_factor() and shifted. Returns [B,3,h*factor,w*factor] f32, not
-    // clamped.
-    virtual ValueId record_decode(Builder& b, ValueId z) const = 0;
 };
 
 struct Family {

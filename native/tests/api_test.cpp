@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 #include <stepd/stepd.h>
 
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
@@ -111,6 +110,35 @@ TEST_F(Api, trains_and_reports) {
     EXPECT_EQ(steps[1].at("step"), 2);
     EXPECT_EQ(steps[1].at("lr"), 0.01);
     EXPECT_GT(steps[1].at("loss"), 0);
+    close();
+}
+
+TEST_F(Api, reports_previews) {
+    Events events;
+    stepd_callbacks callbacks = events.callbacks();
+    open(&callbacks);
+    const TemporaryFolder folder;
+    const std::string request = json({{{"ids", {5, 1}},
+                                       {"width", 16},
+                                       {"height", 16},
+                                       {"steps", 3},
+                                       {"guidance", 1},
+                                       {"out", folder / "out.png"},
+                                       {"preview", {{"every", 4}, {"out", folder / "{step}.png"}}}}})
+                                    .dump();
+    Answer answer;
+    ASSERT_EQ(stepd_session_sample(session_, request.data(), request.size(), &answer.error), STEPD_OK)
+        << answer.message();
+    std::vector<json> previews;
+    for (const auto& [kind, event] : events.list)
+        if (kind == STEPD_EVENT_PREVIEW) previews.push_back(event);
+    ASSERT_EQ(previews.size(), 2u);
+    EXPECT_EQ(previews[1], json({{"request", 0},
+                                 {"step", 3},
+                                 {"steps", 3},
+                                 {"timestep", previews[1].at("timestep")},
+                                 {"path", folder / "3.png"},
+                                 {"error", ""}}));
     close();
 }
 
@@ -305,13 +333,6 @@ TEST_F(Api, plans_probes_and_makes_models) {
     const std::string init =
         json({{"family", "pixart"}, {"config", model_ / "transformer.json"}, {"out", folder / "t"}}).dump();
     EXPECT_EQ(stepd_init_model(init.data(), init.size(), &made.error), STEPD_OK) << made.message();
-    const std::string encoder = json({{"family", "pixart"},
-                                      {"component", "text_encoder"},
-                                      {"config", model_ / "text_encoder/config.json"},
-                                      {"out", folder / "e"}})
-                                    .dump();
-    EXPECT_EQ(stepd_init_model(encoder.data(), encoder.size(), &made.error), STEPD_OK) << made.message();
-    EXPECT_TRUE(std::filesystem::exists(folder / "e/model.safetensors"));
     const std::string unknown = R"({"cases": ["pixart-12B"]})";
     EXPECT_EQ(stepd_bench(unknown.data(), unknown.size(), &bench.buffer, &bench.error), STEPD_INVALID);
     EXPECT_NE(bench.message().find("pixart-demo"), std::string::npos);

@@ -174,7 +174,12 @@ TEST(Sampler, PerfectPredictionsRecoverTheImage) {
         } else {
             NoiseSchedule(options.noise).add_noise(999, x0, noise, x);
         }
-        for (size_t i = 0; i < sampler->timesteps().size(); ++i) sampler->step(int(i), prediction, x);
+        std::vector<float> clean(3);
+        for (size_t i = 0; i < sampler->timesteps().size(); ++i) {
+            sampler->estimate_clean(int(i), prediction, x, clean);
+            for (size_t k = 0; k < 3; ++k) EXPECT_NEAR(clean[k], x0[k], 2e-3) << name << " at step " << i;
+            sampler->step(int(i), prediction, x);
+        }
         for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(x[i], x0[i], 2e-3) << name;
     }
 }

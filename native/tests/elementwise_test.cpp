@@ -1,4 +1,4 @@
-// add, mul, scale, cast, gelu, silu and their gradients, sum_leading.
+// add, mul, scale, cast, gelu, silu and their gradients, relu, tanh, sum_leading.
 #include "tests/kernel_cases.h"
 
 namespace stepd::test {
@@ -30,6 +30,9 @@ TEST(Elementwise, UnaryMatchesFloat64) {
         {"gelu", {}, gelu},
         {"silu", {}, silu},
         {"scale", {{"alpha", -0.375}}, [](double x) { return -0.375 * x; }},
+        {"scale", {{"alpha", 2}, {"beta", -1}}, [](double x) { return 2 * x - 1; }},
+        {"relu", {}, [](double x) { return std::max(0.0, x); }},
+        {"tanh", {}, [](double x) { return std::tanh(x); }},
     };
     for_each_case([&](const std::string& isa, DType dtype) {
         for (const auto& [op, attrs, f] : ops) {
@@ -73,6 +76,8 @@ TEST(Elementwise, SaturatesFarFromZero) {
             EXPECT_EQ(y[0].at(2), 60) << op;
             EXPECT_EQ(y[0].at(3), 1e4) << op;
         }
+        auto y = run_kernel(isa, "tanh", {&x}, {{{4}, DType::f32}});
+        EXPECT_EQ(y[0].values(), (std::vector<double>{-1, -1, 1, 1}));
     }
 }
 

@@ -88,10 +88,49 @@ std::vector<float> TextEncoderRunner::encode(const std::vector<int32_t>& ids) {
 
 // --- pictures ----------------------------------------------------------------------------------------------------
 
+DecoderRunner::DecoderRunner(const LatentDecoder& decoder, const ComponentWeights& weights, Backend& backend)
+    : decoder_(decoder), weights_(weights), backend_(backend) {}
+
+Graph DecoderRunner::record(const LatentDecoder& decoder, int64_t height, int64_t width) {
+    Graph g;
+    Builder b(g, DType::f32);
+    ValueId z = b.input("z", {1, decoder.latent_channels(), height, width}, DType::f32);
+    b.output("image", decoder.record_decode(b, z));
+    rewrite(g);
+    return g;
+}
+
+Image DecoderRunner::decode(std::span<const float> latents, int64_t height, int64_t width) {
+    if (!executor_ || size_ != std::pair(height, width)) {
+        executor_.reset();  // frees the old arena first
+        executor_ = std::make_unique<Executor>(make_plan(record(decoder_, height, width)), backend_);
+        weights_.bind(*executor_);
+        size_ = {height, width};
+    }
+    std::vector<float> z(latents.size());
+    for (size_t i = 0; i < z.size(); i++)
+        z[i] = latents[i] / float(decoder_.scaling_factor()) + float(decoder_.shift_factor());
+    const Shape& shape = executor_->value("image").shape;
+    std::vector<float> pixels(size_t(numel(shape)));
+    executor_->bind("z", z.data());
+    executor_->bind("image", pixels.data());
+    executor_->run();
+    Image image{int(shape[3]), int(shape[2])};
+    const size_t plane = size_t(shape[2] * shape[3]);
+    for (size_t i = 0; i < plane; i++)
+        for (size_t c = 0; c < 3; c++) {
+            float x = pixels[c * plane + i] / 2 + 0.5f;
+            x = x > 0 ? std::min(x, 1.f) : 0.f;                          // NaN is black
+            image.pixels[3 * i + c] = uint8_t(std::nearbyint(x * 255));  // half to even, as numpy
+        }
+    return image;
+}
+
 AutoencoderRunner::AutoencoderRunner(const Folder& folder, const Family& family, Backend& backend)
     : autoencoder_(family.make_autoencoder(folder.config("vae"))),
       backend_(backend),
-      weights_(*autoencoder_, folder.path_of("vae"), DType::f32) {}
+      weights_(*autoencoder_, folder.path_of("vae"), DType::f32),
+      decoder_(*autoencoder_, weights_, backend) {}
 
 Graph AutoencoderRunner::record_encode(const Autoencoder& autoencoder, int64_t height, int64_t width) {
     Graph g;
@@ -103,26 +142,15 @@ Graph AutoencoderRunner::record_encode(const Autoencoder& autoencoder, int64_t h
     return g;
 }
 
-Graph AutoencoderRunner::record_decode(const Autoencoder& autoencoder, int64_t height, int64_t width) {
-    Graph g;
-    Builder b(g, DType::f32);
-    ValueId z = b.input("z", {1, autoencoder.latent_channels(), height, width}, DType::f32);
-    b.output("image", autoencoder.record_decode(b, z));
-    rewrite(g);
-    return g;
-}
-
-Executor& AutoencoderRunner::executor(std::unique_ptr<Executor>& slot, Graph graph) {
-    slot.reset();  // frees the old arena first
-    slot = std::make_unique<Executor>(make_plan(std::move(graph)), backend_);
-    weights_.bind(*slot);
-    return *slot;
-}
-
 AutoencoderRunner::Moments AutoencoderRunner::encode(const Image& image) {
     const std::pair<int64_t, int64_t> size{image.height, image.width};
-    if (!encoder_ || encoder_size_ != size) executor(encoder_, record_encode(*autoencoder_, size.first, size.second));
-    encoder_size_ = size;
+    if (!encoder_ || encoder_size_ != size) {
+        encoder_.reset();  // frees the old arena first
+        encoder_ =
+            std::make_unique<Executor>(make_plan(record_encode(*autoencoder_, size.first, size.second)), backend_);
+        weights_.bind(*encoder_);
+        encoder_size_ = size;
+    }
     const int64_t plane = size.first * size.second;
     std::vector<float> pixels(size_t(3 * plane));
     for (int64_t i = 0; i < plane; i++)
@@ -138,28 +166,6 @@ AutoencoderRunner::Moments AutoencoderRunner::encode(const Image& image) {
     encoder_->bind("logvar", moments.logvar.data());
     encoder_->run();
     return moments;
-}
-
-Image AutoencoderRunner::decode(const std::vector<float>& latents, int64_t height, int64_t width) {
-    const std::pair<int64_t, int64_t> size{height, width};
-    if (!decoder_ || decoder_size_ != size) executor(decoder_, record_decode(*autoencoder_, height, width));
-    decoder_size_ = size;
-    std::vector<float> z(latents.size());
-    for (size_t i = 0; i < z.size(); i++)
-        z[i] = latents[i] / float(autoencoder_->scaling_factor()) + float(autoencoder_->shift_factor());
-    const Shape& shape = decoder_->value("image").shape;
-    std::vector<float> pixels(size_t(numel(shape)));
-    decoder_->bind("z", z.data());
-    decoder_->bind("image", pixels.data());
-    decoder_->run();
-    Image image{int(shape[3]), int(shape[2])};
-    const size_t plane = size_t(shape[2] * shape[3]);
-    for (size_t i = 0; i < plane; i++)
-        for (size_t c = 0; c < 3; c++) {
-            const float x = std::clamp(pixels[c * plane + i] / 2 + 0.5f, 0.f, 1.f);
-            image.pixels[3 * i + c] = uint8_t(std::nearbyint(x * 255));  // half to even, as numpy
-        }
-    return image;
 }
 
 }  // namespace stepd

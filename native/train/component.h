@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -58,6 +59,25 @@ private:
     std::map<int64_t, Slot> slots_;  // by padded length
 };
 
+// Latents to pictures, in f32.
+class DecoderRunner {
+public:
+    // decoder and weights must outlive the runner.
+    DecoderRunner(const LatentDecoder& decoder, const ComponentWeights& weights, Backend& backend);
+
+    // latents of the denoiser [C,h,w] -> picture
+    Image decode(std::span<const float> latents, int64_t height, int64_t width);
+
+    static Graph record(const LatentDecoder& decoder, int64_t height, int64_t width);  // latent cells
+
+private:
+    const LatentDecoder& decoder_;
+    const ComponentWeights& weights_;
+    Backend& backend_;
+    std::unique_ptr<Executor> executor_;  // of the size that was asked for last
+    std::pair<int64_t, int64_t> size_;
+};
+
 // Pictures to latent moments and latents to pictures, in f32.
 class AutoencoderRunner {
 public:
@@ -68,21 +88,17 @@ public:
         std::vector<float> mean, logvar;
     };
     Moments encode(const Image& image);
-    // latents of the denoiser [C,h,w] -> picture
-    Image decode(const std::vector<float>& latents, int64_t height, int64_t width);
+    DecoderRunner& decoder() { return decoder_; }
 
     static Graph record_encode(const Autoencoder& autoencoder, int64_t height, int64_t width);  // pixels
-    static Graph record_decode(const Autoencoder& autoencoder, int64_t height, int64_t width);  // latent cells
 
 private:
-    Executor& executor(std::unique_ptr<Executor>& slot, Graph graph);
-
     std::unique_ptr<Autoencoder> autoencoder_;
     Backend& backend_;
     ComponentWeights weights_;
-    // The executor of the size that was asked for last.
-    std::unique_ptr<Executor> encoder_, decoder_;
-    std::pair<int64_t, int64_t> encoder_size_, decoder_size_;
+    DecoderRunner decoder_;
+    std::unique_ptr<Executor> encoder_;  // of the size that was asked for last
+    std::pair<int64_t, int64_t> encoder_size_;
 };
 
 }  // namespace stepd

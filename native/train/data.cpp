@@ -55,6 +55,14 @@ Bucket TrainingData::bucket(std::span<const int64_t> samples) const {
     return {int64_t(samples.size()), first.height, first.width, text_tokens_};
 }
 
+CleanLatents TrainingData::clean_latents(size_t sample) const {
+    const Entry& entry = samples_.at(sample);
+    CleanLatents latents{{}, entry.height, entry.width};
+    latents.values.resize(size_t(denoiser_.latent_channels() * entry.height * entry.width));
+    load_latents(entry, nullptr, latents.values);
+    return latents;
+}
+
 void TrainingData::load_latents(const Entry& entry, const float* eps, std::vector<float>& x0) const {
     SafetensorsReader reader(entry.files.latents);
     const SafeTensor& mean = reader.at("mean");

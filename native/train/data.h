@@ -24,6 +24,12 @@ struct LatentScale {
     double shift = 0, scale = 1;
 };
 
+// Latents of the denoiser without noise, [C,height,width].
+struct CleanLatents {
+    std::vector<float> values;
+    int64_t height = 0, width = 0;
+};
+
 class TrainingData {
 public:
     TrainingData(const Denoiser& denoiser, const LatentScale& scale, int64_t text_tokens);
@@ -32,6 +38,9 @@ public:
     // Throws Code::not_found or Code::invalid naming the file.
     void set(std::vector<SampleFiles> samples, const std::string& empty);
     size_t size() const { return samples_.size(); }
+
+    // The mean latents of one sample.
+    CleanLatents clean_latents(size_t sample) const;
 
     // Of a micro-batch. Throws Code::invalid naming a sample that is not there or has another size than the first.
     Bucket bucket(std::span<const int64_t> samples) const;

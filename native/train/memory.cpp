@@ -91,7 +91,7 @@ int64_t encoder_bytes(const Model& model, const SessionConfig& config, const std
     int64_t picture_bytes = 0;
     for (const PixelShape& s : shapes) {
         const Graph encode = AutoencoderRunner::record_encode(*vae, s.height, s.width);
-        const Graph decode = AutoencoderRunner::record_decode(*vae, s.height / vae->factor(), s.width / vae->factor());
+        const Graph decode = DecoderRunner::record(*vae, s.height / vae->factor(), s.width / vae->factor());
         for (const Graph* g : {&encode, &decode})
             picture_bytes = std::max(picture_bytes, make_plan(*g).report.arena_bytes);
     }

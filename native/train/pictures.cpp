@@ -28,6 +28,11 @@ void check(const SampleRequest& r, const Model& model, int64_t text_tokens, bool
                       r.batch_index < std::max<int64_t>(1, r.batch_size),
                   Code::invalid, "sample.batch_index = ", r.batch_index, " of batch_size = ", r.batch_size);
     STEPD_REQUIRE(!r.out.empty(), Code::invalid, "sample.out is missing");
+    if (!r.preview) return;
+    STEPD_REQUIRE(r.preview->every >= 1, Code::invalid, "sample.preview.every = ", r.preview->every,
+                  " must be at least 1");
+    STEPD_REQUIRE(r.preview->out.find(kPreviewStep) != std::string::npos, Code::invalid, "sample.preview.out \"",
+                  r.preview->out, "\" does not contain ", kPreviewStep, ", which tells the pictures apart");
 }
 
 // Rows: [negative, positive] with guidance, else the positive one alone.
@@ -80,8 +85,7 @@ void PictureSampler::set_text(const std::vector<float>& embedding, int64_t row, 
     std::fill(bias + tokens, bias + text_tokens_, graphs_.denoiser.masked_text_bias());
 }
 
-LatentPicture PictureSampler::sample(const SampleRequest& r, const Embeddings& embeddings,
-                                     const std::function<bool()>& go_on) {
+LatentPicture PictureSampler::sample(const SampleRequest& r, const Embeddings& embeddings, const SamplingHooks& hooks) {
     LatentPicture picture;
     picture.height = r.height / model_.latent_factor;
     picture.width = r.width / model_.latent_factor;
@@ -95,12 +99,12 @@ LatentPicture PictureSampler::sample(const SampleRequest& r, const Embeddings& e
     inputs.executor->bind(port::text, inputs.text[0].data);
     inputs.executor->bind(port::text_bias, inputs.text_bias.data());
     inputs.executor->bind(port::prediction, inputs.prediction.data());
-    denoise(r, inputs, picture, go_on);
+    denoise(r, inputs, picture, hooks);
     return picture;
 }
 
 void PictureSampler::denoise(const SampleRequest& r, Inputs& inputs, LatentPicture& picture,
-                             const std::function<bool()>& go_on) {
+                             const SamplingHooks& hooks) {
     SamplerOptions options = SamplerOptions::from_json(model_.scheduler);
     options.steps = int(r.steps);
     options.prediction = prediction_;
@@ -113,9 +117,10 @@ void PictureSampler::denoise(const SampleRequest& r, Inputs& inputs, LatentPictu
     const std::vector<float> noise = generator.randn(std::max<int64_t>(1, r.batch_size) * elements);
     picture.latents.assign(noise.begin() + r.batch_index * elements, noise.begin() + (r.batch_index + 1) * elements);
     for (float& x : picture.latents) x *= sampler->initial_scale();
-    std::vector<float> guided(inputs.elements);
-    for (int i = 0; i < int(sampler->timesteps().size()); i++) {
-        STEPD_REQUIRE(go_on(), Code::cancelled, "sampling was cancelled at step ", i, " of ", r.steps);
+    std::vector<float> guided(inputs.elements), clean(inputs.elements);
+    const int steps = int(sampler->timesteps().size());
+    for (int i = 0; i < steps; i++) {
+        STEPD_REQUIRE(hooks.go_on(), Code::cancelled, "sampling was cancelled at step ", i, " of ", r.steps);
         std::span<float> first(inputs.latents.data(), inputs.elements);
         sampler->scale_input(i, picture.latents, first);
         for (int64_t b = 1; b < inputs.bucket.batch; b++)
@@ -126,7 +131,10 @@ void PictureSampler::denoise(const SampleRequest& r, Inputs& inputs, LatentPictu
         for (size_t k = 0; k < inputs.elements; k++)
             guided[k] =
                 inputs.bucket.batch == 1 ? negative[k] : negative[k] + float(r.guidance) * (positive[k] - negative[k]);
+        sampler->estimate_clean(i, guided, picture.latents, clean);
         sampler->step(i, guided, picture.latents);
+        if (hooks.on_step)
+            hooks.on_step({i + 1, steps, sampler->timesteps()[size_t(i)], clean, picture.height, picture.width});
     }
 }
 

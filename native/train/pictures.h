@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,6 +15,13 @@
 #include "train/parameters.h"
 
 namespace stepd {
+
+constexpr const char* kPreviewStep = "{step}";  // in PreviewRequest::out, stands for the sampling step
+
+struct PreviewRequest {
+    int64_t every = 0;  // sampling steps: step 1, then every `every`-th after it, and the last
+    std::string out;
+};
 
 struct SampleRequest {
     std::vector<int32_t> ids, negative_ids;
@@ -25,6 +34,7 @@ struct SampleRequest {
     // The noise is row batch_index of one draw for batch_size pictures, as a pipeline called with several prompts has
     // it.
     int64_t batch_index = 0, batch_size = 0;  // 0: 1
+    std::optional<PreviewRequest> preview;
     std::string out;
 };
 
@@ -39,22 +49,32 @@ struct LatentPicture {
     int64_t height = 0, width = 0;
 };
 
+// A sampling step that has been taken.
+struct SamplingStep {
+    int64_t index = 0, steps = 0;  // index from 1
+    double timestep = 0;           // that the model got
+    std::span<const float> clean;  // the latents that its prediction aims at, [C,height,width]
+    int64_t height = 0, width = 0;
+};
+
+struct SamplingHooks {
+    std::function<bool()> go_on;                         // asked before each step; false: give up (Code::cancelled)
+    std::function<void(const SamplingStep&)> on_step{};  // after each step; may be empty
+};
+
 class PictureSampler {
 public:
     // Weights are read from `store`, averages too when a request asks for them: nothing is copied.
     PictureSampler(const Model& model, const DenoiserGraphs& graphs, ParameterStore& store, Prediction prediction,
                    int64_t text_tokens, Backend& backend);
 
-    // Calls `go_on` before each denoising step and gives up (Code::cancelled) when it returns false.
-    LatentPicture sample(const SampleRequest& request, const Embeddings& embeddings,
-                         const std::function<bool()>& go_on);
+    LatentPicture sample(const SampleRequest& request, const Embeddings& embeddings, const SamplingHooks& hooks);
 
 private:
     struct Inputs;
     std::unique_ptr<Executor> executor(const Bucket& bucket, bool average);
     void set_text(const std::vector<float>& embedding, int64_t row, Inputs& inputs) const;
-    void denoise(const SampleRequest& request, Inputs& inputs, LatentPicture& picture,
-                 const std::function<bool()>& go_on);
+    void denoise(const SampleRequest& request, Inputs& inputs, LatentPicture& picture, const SamplingHooks& hooks);
 
     const Model& model_;
     const DenoiserGraphs& graphs_;

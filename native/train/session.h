@@ -16,6 +16,7 @@
 #include "train/model.h"
 #include "train/objective.h"
 #include "train/pictures.h"
+#include "train/preview.h"
 #include "train/trainer.h"
 
 namespace stepd {
@@ -32,8 +33,9 @@ struct ProgressEvent {
 
 // Called from the thread that called the session.
 struct EventSink {
-    std::function<void(const StepEvent&)> on_step;
-    std::function<void(const ProgressEvent&)> on_progress;
+    std::function<void(const StepEvent&)> on_step{};
+    std::function<void(const ProgressEvent&)> on_progress{};
+    std::function<void(const PreviewEvent&)> on_preview{};
 };
 
 struct ImageItem {
@@ -99,6 +101,7 @@ private:
     TrainingData data_;
     std::unique_ptr<Trainer> trainer_;
     Embeddings embeddings_;  // of prompts: the same ones are sampled again and again
+    PreviewCache preview_cache_;
     std::atomic<int64_t> step_{0};
     std::atomic<bool> cancelled_{false};
 };

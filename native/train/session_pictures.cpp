@@ -105,9 +105,12 @@ void Session::sample(const std::vector<SampleRequest>& requests) {
     PictureSampler sampler(model_, trainer_->graphs(), trainer_->store(), objective_.prediction(), config_.text_tokens,
                            *backend_);
     AutoencoderRunner autoencoder(model_.folder, model_.family, *backend_);
+    Previews previews(model_, autoencoder.decoder(), data_, preview_cache_, *backend_, sink_.on_preview);
     for (size_t i = 0; i < requests.size(); i++) {
-        LatentPicture picture = sampler.sample(requests[i], embeddings_, [this] { return !cancelled_; });
-        write_png(requests[i].out, autoencoder.decode(picture.latents, picture.height, picture.width));
+        const SamplingHooks hooks{[this] { return !cancelled_; },
+                                  [&](const SamplingStep& step) { previews.step(int64_t(i), requests[i], step); }};
+        const LatentPicture picture = sampler.sample(requests[i], embeddings_, hooks);
+        write_png(requests[i].out, autoencoder.decoder().decode(picture.latents, picture.height, picture.width));
         progress("sample", i + 1, requests.size());
     }
 }

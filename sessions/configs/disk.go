@@ -12,7 +12,6 @@ import (
 	"os"
 	"path"
 	"strings"
-	"syscall"
 )
 
 // Names of what is not finished yet, or not removed yet; a crash may leave them and Open clears them away.
@@ -37,34 +36,7 @@ func (d *disk) change(operation, name string, do func() error) error {
 			return fmt.Errorf("%s %s: %w", operation, name, err)
 		}
 	}
-	err := do()
-	if err != nil && d.leadsOut(path.Dir(name)) {
-		return linkRefused(name)
-	}
-	return err
-}
-
-// leadsOut tells whether a link on the way to name cannot be followed: it leads out of the folder, in a circle or nowhere.
-func (d *disk) leadsOut(name string) bool {
-	for i := range len(name) + 1 {
-		if i < len(name) && name[i] != '/' {
-			continue
-		}
-		info, err := d.root.Lstat(name[:i])
-		if err != nil {
-			return false
-		}
-		if info.Mode()&fs.ModeSymlink != 0 {
-			if _, err := d.root.Stat(name[:i]); err != nil {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func linkRefused(name string) error {
-	return refuse(ErrOutside, "'%s' is reached by a link that leads out of the configs directory, or nowhere; replace the link by what it should lead to", name)
+	return do()
 }
 
 func (d *disk) exists(name string) bool {
@@ -72,22 +44,8 @@ func (d *disk) exists(name string) bool {
 	return err == nil
 }
 
-// read returns the content of a file; fs.ErrNotExist when there is none, and an *Error for what cannot be read.
 func (d *disk) read(name string) ([]byte, error) {
-	data, err := d.readLimited(name)
-	switch {
-	case err == nil:
-		return data, nil
-	case d.leadsOut(name):
-		return nil, linkRefused(name)
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, err
-	}
-	return nil, refuse(ErrBroken, "'%s' cannot be read: %v", name, err)
-}
-
-func (d *disk) readLimited(name string) ([]byte, error) {
-	file, err := d.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a named pipe would wait for its writer
+	file, err := d.root.Open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -97,13 +55,16 @@ func (d *disk) readLimited(name string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is not a file")
+		return nil, fmt.Errorf("read %s: it is not a file", name)
 	}
 	data, err := io.ReadAll(io.LimitReader(file, largestFile+1))
-	if err == nil && len(data) > largestFile {
-		err = fmt.Errorf("it is larger than %d bytes", largestFile)
+	if err != nil {
+		return nil, err
 	}
-	return data, err
+	if len(data) > largestFile {
+		return nil, refuse(ErrBroken, "'%s' is larger than %d bytes", name, largestFile)
+	}
+	return data, nil
 }
 
 // readJSON decodes a file; numbers stay json.Number. What is not JSON is an ErrBroken that calls the file what.

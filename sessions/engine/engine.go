@@ -166,7 +166,7 @@ type Schedule struct {
 	Steps  int64   `json:"steps"`
 	Cycles float64 `json:"cycles"` // 0: the schedule's default
 	Power  float64 `json:"power"`  // 0: the schedule's default
-	LREnd  float64 `json:"lr_end"` // where the cosines and polynomial end; 0 as in diffusers
+	LREnd  float64 `json:"lr_end"`
 }
 
 // Clip bounds gradients before the optimizer sees them; 0: off.
@@ -283,13 +283,15 @@ func (p *Preview) At(step, steps int) bool {
 	return p != nil && (step == steps || (step-1)%max(p.Every, 1) == 0)
 }
 
-// PreviewEvent reports that a preview is written.
+// PreviewEvent reports that a preview is written, or why there are no more in this call of Sample: a preview that cannot be
+// made is reported once and costs no picture.
 type PreviewEvent struct {
 	Request  int     `json:"request"` // position in the list given to Sample
 	Step     int     `json:"step"`    // of sampling, from 1
 	Steps    int     `json:"steps"`
-	Timestep float64 `json:"timestep"` // of the model at this step, 0 to 1000
-	Path     string  `json:"path"`
+	Timestep float64 `json:"timestep"`        // of the model at this step, 0 to 1000
+	Path     string  `json:"path"`            // empty when Error is not
+	Error    string  `json:"error,omitempty"` // why previews end
 }
 
 // Export asks for weights that other programs read.
@@ -303,12 +305,11 @@ type Export struct {
 
 // InitModel asks for random weights.
 type InitModel struct {
-	Family    string `json:"family"`
-	Component string `json:"component,omitempty"` // "transformer" (also when empty), "text_encoder", "vae"
-	Config    string `json:"config"`              // config.json of the component
-	Seed      uint64 `json:"seed"`
-	Out       string `json:"out"` // folder that receives config.json and weights
-	DType     string `json:"dtype"`
+	Family string `json:"family"`
+	Config string `json:"config"` // transformer/config.json
+	Seed   uint64 `json:"seed"`
+	Out    string `json:"out"` // folder that receives config.json and weights
+	DType  string `json:"dtype"`
 }
 
 // Bytes is an amount of memory; it prints as "1.50 GiB".

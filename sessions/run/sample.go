@@ -183,6 +183,11 @@ func (r *run) onPreview(e engine.PreviewEvent) {
 	if e.Request < 0 || e.Request >= len(r.sampling) {
 		return
 	}
+	if e.Error != "" {
+		r.preview = 0
+		r.reporter.Warning("there are no previews from now on: " + e.Error)
+		return
+	}
 	p := r.sampling[e.Request]
 	r.reporter.Preview(Preview{Step: r.step, Index: p.index, SamplingStep: e.Step, SamplingSteps: e.Steps, Timestep: e.Timestep,
 		Path: e.Path, Prompt: p.prompt})

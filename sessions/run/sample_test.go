@@ -56,6 +56,18 @@ func TestPreviewsAreFilesAndReports(t *testing.T) {
 	assert.Equal(t, filepath.Join(j.RunDir(), "validation_images", "previews", "step_10_cat_0_64x64_5.png"), r.previews[1].Path)
 }
 
+func TestPreviewsThatEndCostNoPicture(t *testing.T) {
+	j := fixture.Faults(simpleTuner(t, t.TempDir()), fake.Faults{PreviewEnds: 5})
+	j.Sampling.Every, j.Sampling.Preview = 5, 4
+	r, outcome, err := whole(t, j)
+	require.NoError(t, err)
+	assert.Equal(t, Completed, outcome)
+	assert.Len(t, r.previews, 1, "step 1 of the first picture")
+	assert.Len(t, r.samples, 12)
+	require.Len(t, r.warnings, 1)
+	assert.Contains(t, r.warnings[0], "no previews from now on: preview: ordered to end")
+}
+
 func TestPreviewsThatFailAreSwitchedOff(t *testing.T) {
 	j := fixture.Faults(simpleTuner(t, t.TempDir()), fake.Faults{PreviewCode: engine.Unsupported})
 	j.Sampling.Every, j.Sampling.Preview = 5, 4

@@ -13,7 +13,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strconv"
 	"sync"
 	"syscall"
@@ -21,7 +20,6 @@ import (
 	"github.com/stepd/stepd/sessions/checkpoint"
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/run"
-	"github.com/stepd/stepd/sessions/track"
 )
 
 // File descriptors of a worker process, after stdin, stdout and stderr, which stay free for messages of libraries.
@@ -88,16 +86,13 @@ func serve(ctx context.Context, in io.Reader, out io.Writer, e engine.Engine, te
 		return fmt.Errorf("worker: the first message is %q instead of a job", first.Type)
 	}
 	control := run.NewControl()
-	ended := make(chan struct{})
-	defer close(ended)
-	go listen(in, control, r, ended)
-	go func() {
-		select {
-		case <-terminate:
+	go listen(in, control, r)
+	if terminate != nil {
+		go func() {
+			<-terminate
 			control.Stop()
-		case <-ended:
-		}
-	}()
+		}()
+	}
 	outcome, err := guardedRun(ctx, run.Request{Job: first.Start.Job, CacheDir: first.Start.CacheDir}, e, control, r)
 	r.send(Message{Type: TypeFinished, Outcome: outcome, Error: failure(err)})
 	return nil
@@ -107,15 +102,14 @@ func serve(ctx context.Context, in io.Reader, out io.Writer, e engine.Engine, te
 func guardedRun(ctx context.Context, request run.Request, e engine.Engine, control *run.Control, r *reporter) (outcome run.Outcome, err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			r.Log(fmt.Sprintf("panic: %v\n%s", reason, debug.Stack()))
-			err = engine.Errorf(engine.Internal, "defect in the training loop: %v; its place is in the log", reason)
+			err = engine.Errorf(engine.Internal, "defect in the training loop: %v", reason)
 		}
 	}()
-	return track.Run(ctx, request, e, control, r)
+	return run.Run(ctx, request, e, control, r)
 }
 
 // listen carries requests to the run until the pipe ends. It lives as long as the supervisor's end of the pipe.
-func listen(in io.Reader, control *run.Control, r *reporter, ended <-chan struct{}) {
+func listen(in io.Reader, control *run.Control, r *reporter) {
 	for {
 		m, err := ReadMessage(in)
 		if err != nil {
@@ -135,10 +129,7 @@ func listen(in io.Reader, control *run.Control, r *reporter, ended <-chan struct
 		case TypeMakeSample:
 			control.RequestSample()
 		case TypeAcknowledged:
-			select {
-			case r.replies <- m:
-			case <-ended:
-			}
+			r.replies <- m
 		}
 	}
 }
@@ -148,7 +139,6 @@ func listen(in io.Reader, control *run.Control, r *reporter, ended <-chan struct
 type reporter struct {
 	replies chan Message  // answers to the one question that is open; stale ones are dropped by ask
 	gone    chan struct{} // closed by supervisorGone
-	once    sync.Once     // of supervisorGone
 	written chan struct{} // closed when the writer has ended
 
 	mu     sync.Mutex
@@ -216,7 +206,7 @@ func (r *reporter) send(m Message) {
 	}
 }
 
-func (r *reporter) supervisorGone() { r.once.Do(func() { close(r.gone) }) }
+func (r *reporter) supervisorGone() { close(r.gone) }
 
 // ask sends a message and waits for its answer.
 func (r *reporter) ask(ctx context.Context, m Message) error {

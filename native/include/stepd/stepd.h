@@ -59,8 +59,9 @@ typedef struct stepd_buffer {
 typedef struct stepd_session stepd_session;
 
 typedef enum stepd_event_kind {
-    STEPD_EVENT_STEP = 1,    /* JSON: engine.StepEvent */
-    STEPD_EVENT_PROGRESS = 2 /* JSON: engine.ProgressEvent */
+    STEPD_EVENT_STEP = 1,     /* JSON: engine.StepEvent */
+    STEPD_EVENT_PROGRESS = 2, /* JSON: engine.ProgressEvent */
+    STEPD_EVENT_PREVIEW = 3   /* JSON: engine.PreviewEvent */
 } stepd_event_kind;
 
 /* Called from any native thread, never under a lock of the library and never after stepd_session_destroy has returned.

@@ -24,6 +24,7 @@ type Faults struct {
 	OpenCode    engine.Code // Open fails
 	SampleCode  engine.Code // Sample fails
 	PreviewCode engine.Code // Sample fails when previews are asked for
+	PreviewEnds int64       // the preview of this sampling step cannot be made
 	SaveCode    engine.Code // Save fails after writing half of its files
 	SaveFrom    int64       // SaveCode applies from this step on
 	Memory      int64       // Plan.Total
@@ -42,8 +43,8 @@ func (f Faults) Order(config *engine.Config) {
 	for name, value := range map[string]int64{
 		"fail_at": f.FailAt, "fail_code": int64(f.FailCode), "crash_at": f.CrashAt, "crash_signal": int64(f.CrashSignal),
 		"hang_at": f.HangAt, "open_code": int64(f.OpenCode), "sample_code": int64(f.SampleCode),
-		"preview_code": int64(f.PreviewCode),
-		"save_code":    int64(f.SaveCode), "save_from": f.SaveFrom, "memory": f.Memory,
+		"preview_code": int64(f.PreviewCode), "preview_ends": f.PreviewEnds,
+		"save_code": int64(f.SaveCode), "save_from": f.SaveFrom, "memory": f.Memory,
 	} {
 		if value != 0 {
 			params[prefix+name] = float64(value)
@@ -57,7 +58,7 @@ func faultsOf(config engine.Config) Faults {
 	f := Faults{
 		FailAt: get("fail_at"), FailCode: engine.Code(get("fail_code")), CrashAt: get("crash_at"),
 		CrashSignal: syscall.Signal(get("crash_signal")), HangAt: get("hang_at"), OpenCode: engine.Code(get("open_code")),
-		SampleCode: engine.Code(get("sample_code")), PreviewCode: engine.Code(get("preview_code")), SaveCode: engine.Code(get("save_code")), SaveFrom: get("save_from"),
+		SampleCode: engine.Code(get("sample_code")), PreviewCode: engine.Code(get("preview_code")), PreviewEnds: get("preview_ends"), SaveCode: engine.Code(get("save_code")), SaveFrom: get("save_from"),
 		Memory: get("memory"),
 	}
 	if f.CrashSignal == 0 {

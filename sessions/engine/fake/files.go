@@ -69,6 +69,7 @@ func (s *session) Sample(ctx context.Context, requests []engine.SampleRequest) e
 	if s.faults.SampleCode != 0 {
 		return engine.Errorf(s.faults.SampleCode, "sample: ordered to fail")
 	}
+	previews := true
 	for i, request := range requests {
 		if ctx.Err() != nil {
 			return engine.Errorf(engine.Cancelled, "sample: %v", ctx.Err())
@@ -85,8 +86,10 @@ func (s *session) Sample(ctx context.Context, requests []engine.SampleRequest) e
 		if err != nil {
 			return err
 		}
-		if err := s.preview(i, request, preview, hashed(data)); err != nil {
-			return err
+		if preview != nil && previews {
+			if previews, err = s.preview(i, request, preview, hashed(data)); err != nil {
+				return err
+			}
 		}
 		if err := writePNG(out, request.Width, request.Height, hashed(data)); err != nil {
 			return err
@@ -96,26 +99,29 @@ func (s *session) Sample(ctx context.Context, requests []engine.SampleRequest) e
 	return nil
 }
 
-// preview writes the previews of one request: the final colour, darker the earlier the step.
-func (s *session) preview(index int, request engine.SampleRequest, preview *engine.Preview, final []float64) error {
-	if preview == nil {
-		return nil
-	}
+// preview writes the previews of one request: the final colour, darker the earlier the step. It tells whether there may be more.
+func (s *session) preview(index int, request engine.SampleRequest, preview *engine.Preview, final []float64) (bool, error) {
 	if s.faults.PreviewCode != 0 {
-		return engine.Errorf(s.faults.PreviewCode, "preview: ordered to fail")
+		return false, engine.Errorf(s.faults.PreviewCode, "preview: ordered to fail")
 	}
 	for step := 1; step <= request.Steps; step++ {
 		if !preview.At(step, request.Steps) {
 			continue
 		}
 		done := float64(step) / float64(request.Steps)
-		path := strings.ReplaceAll(preview.Out, engine.PreviewPlaceholder, strconv.Itoa(step))
-		if err := writePNG(path, request.Width/8, request.Height/8, []float64{final[0] * done, final[1] * done, final[2] * done}); err != nil {
-			return err
+		event := engine.PreviewEvent{Request: index, Step: step, Steps: request.Steps, Timestep: 1000 * (1 - done),
+			Path: strings.ReplaceAll(preview.Out, engine.PreviewPlaceholder, strconv.Itoa(step))}
+		if int64(step) == s.faults.PreviewEnds {
+			event.Path, event.Error = "", "preview: ordered to end"
+			s.sink.OnPreview(event)
+			return false, nil
 		}
-		s.sink.OnPreview(engine.PreviewEvent{Request: index, Step: step, Steps: request.Steps, Timestep: 1000 * (1 - done), Path: path})
+		if err := writePNG(event.Path, request.Width/8, request.Height/8, []float64{final[0] * done, final[1] * done, final[2] * done}); err != nil {
+			return false, err
+		}
+		s.sink.OnPreview(event)
 	}
-	return nil
+	return true, nil
 }
 
 func writePNG(path string, width, height int, values []float64) error {

@@ -2,7 +2,6 @@ package simpletuner
 
 import (
 	"encoding/json"
-	"io"
 	"maps"
 	"strings"
 
@@ -200,7 +199,7 @@ func decode(data []byte, into any) error {
 	if err := decoder.Decode(into); err != nil {
 		return err
 	}
-	if _, err := decoder.Token(); err != io.EOF {
+	if decoder.More() {
 		return errTrailing
 	}
 	return nil
