@@ -170,6 +170,7 @@ func (a *actor) write(update store.Update) error {
 	var events []store.Event
 	for range writeAttempts {
 		if events, err = a.session.manager.store.Apply(context.Background(), update); err == nil {
+			a.session.recent.add(events, a.state.State.Terminal())
 			a.session.manager.committed(events)
 			return nil
 		}

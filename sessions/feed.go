@@ -86,6 +86,9 @@ func (f *Feed) remaining() ([]Event, error) {
 
 // Events returns up to limit events with an index above after, without waiting.
 func (s *Session) Events(ctx context.Context, after int64, limit int) ([]Event, error) {
+	if rows, known := s.recent.since(after, limit); known {
+		return s.manager.events(rows, nil)
+	}
 	rows, err := s.manager.store.Events(ctx, s.key, after, limit)
 	return s.manager.events(rows, err)
 }

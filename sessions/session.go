@@ -25,6 +25,7 @@ type Session struct {
 	queue   string // "": none
 	log     *logBuffer
 	actor   *actor
+	recent  recent
 
 	mu   sync.Mutex
 	last view
