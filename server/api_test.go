@@ -129,6 +129,7 @@ func TestCreateRefusals(t *testing.T) {
 		{"negative steps", edit(func(_, p map[string]any) { p["train"].(map[string]any)["steps"] = -1 }), "config.process[0].train.steps: "},
 		{"unknown optimizer", edit(func(_, p map[string]any) { p["train"].(map[string]any)["optimizer"] = "sgdx" }), "config.process[0].train.optimizer: "},
 		{"NUL in a folder", edit(func(_, p map[string]any) { p["training_folder"] = "a\x00b" }), "config.process[0].training_folder: "},
+		{"folder cannot be written", edit(func(_, p map[string]any) { p["training_folder"] = "/dev/null/runs" }), "config.process[0].training_folder: the run folder /dev/null/runs/"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

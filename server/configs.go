@@ -37,19 +37,9 @@ func configName(c *fiber.Ctx) (string, error) {
 	return name, nil
 }
 
+// configKind is one of the types that the table of routes lists.
 func configKind(c *fiber.Ctx) configs.Kind {
 	return configs.Kind(c.Query("config_type", string(configs.Model)))
-}
-
-// changeableKind is the kind of a request that changes something; unknown ones are refused.
-func changeableKind(c *fiber.Ctx) (configs.Kind, error) {
-	kind := configKind(c)
-	switch kind {
-	case configs.Model, configs.Dataloader, configs.Webhook, configs.Lycoris:
-		return kind, nil
-	}
-	return "", Problems{{Type: "enum", Loc: []any{"query", "config_type"}, Input: string(kind),
-		Message: "Input should be 'model', 'dataloader', 'webhook' or 'lycoris'"}}
 }
 
 func (s *Server) listConfigs(c *fiber.Ctx) error {
@@ -116,11 +106,7 @@ func (s *Server) projectName(c *fiber.Ctx) error {
 
 // getDataBackendFile reads a file of the configs directory, with "conditioning" as a list in every dataset.
 func (s *Server) getDataBackendFile(c *fiber.Ctx) error {
-	path := c.Query("path")
-	if path == "" {
-		return Problems{{Type: "missing", Loc: []any{"query", "path"}, Message: "Field required"}}
-	}
-	content, err := s.options.Configs.ReadFile(path)
+	content, err := s.options.Configs.ReadFile(c.Query("path"))
 	if err != nil {
 		return configFailure(err)
 	}
@@ -148,31 +134,14 @@ func (s *Server) exportConfig(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	withMetadata, err := queryFlag(c, "include_metadata", true)
-	if err != nil {
-		return err
-	}
 	d, err := s.options.Configs.Get(configKind(c), name)
 	if err != nil {
 		return configFailure(err)
 	}
-	if !withMetadata {
+	if with, set := parseFlag(c.Query("include_metadata")); set && !with {
 		return c.JSON(d.Config)
 	}
 	return c.JSON(fiber.Map{"_metadata": d.Metadata, "config": d.Config})
-}
-
-func queryFlag(c *fiber.Ctx, name string, fallback bool) (bool, error) {
-	text := c.Query(name)
-	if text == "" {
-		return fallback, nil
-	}
-	flag, ok := parseFlag(text)
-	if !ok {
-		return false, Problems{{Type: "bool_parsing", Loc: []any{"query", name}, Input: text,
-			Message: "Input should be a valid boolean, unable to interpret input"}}
-	}
-	return flag, nil
 }
 
 // parseFlag reads the words that Pydantic takes for booleans.

@@ -40,10 +40,7 @@ func readConfigRequest(raw []byte, kind configs.Kind) (*configRequest, error) {
 }
 
 func (s *Server) createConfig(c *fiber.Ctx) error {
-	kind, err := changeableKind(c)
-	if err != nil {
-		return err
-	}
+	kind := configKind(c)
 	request, err := readConfigRequest(c.Body(), kind)
 	if err != nil {
 		return err
@@ -51,7 +48,7 @@ func (s *Server) createConfig(c *fiber.Ctx) error {
 	if _, err := configs.CleanName(request.name); err != nil {
 		return configFailure(err)
 	}
-	verdict := s.judge(kind, request.config)
+	verdict := s.judge(kind, request.config, nil)
 	if err := verdict.refusal(request.config); err != nil {
 		return err
 	}
@@ -68,10 +65,7 @@ func (s *Server) updateConfig(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	kind, err := changeableKind(c)
-	if err != nil {
-		return err
-	}
+	kind := configKind(c)
 	request, err := readConfigRequest(c.Body(), kind)
 	if err != nil {
 		return err
@@ -79,7 +73,7 @@ func (s *Server) updateConfig(c *fiber.Ctx) error {
 	if _, err := s.options.Configs.Get(kind, name); err != nil && !isBroken(err) {
 		return configFailure(err)
 	}
-	verdict := s.judge(kind, request.config)
+	verdict := s.judge(kind, request.config, nil)
 	if err := verdict.refusal(request.config); err != nil {
 		return err
 	}
@@ -96,10 +90,7 @@ func (s *Server) deleteConfig(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	kind, err := changeableKind(c)
-	if err != nil {
-		return err
-	}
+	kind := configKind(c)
 	if err := s.options.Configs.Delete(kind, name); err != nil {
 		return configFailure(err)
 	}
@@ -132,10 +123,7 @@ func (s *Server) toOtherName(c *fiber.Ctx, field, message string, do func(kind c
 	if err != nil {
 		return err
 	}
-	kind, err := changeableKind(c)
-	if err != nil {
-		return err
-	}
+	kind := configKind(c)
 	b, err := readBody(c.Body())
 	if err != nil {
 		return err
@@ -152,10 +140,7 @@ func (s *Server) toOtherName(c *fiber.Ctx, field, message string, do func(kind c
 }
 
 func (s *Server) importConfig(c *fiber.Ctx) error {
-	kind, err := changeableKind(c)
-	if err != nil {
-		return err
-	}
+	kind := configKind(c)
 	b, err := readBody(c.Body())
 	if err != nil {
 		return err
@@ -197,7 +182,7 @@ func (s *Server) validateConfig(c *fiber.Ctx) error {
 	if _, ok := value.(map[string]any); !ok && kind != configs.Dataloader {
 		return Problems{{Type: "dict_type", Loc: []any{"body"}, Message: "Input should be a valid dictionary", Input: value}}
 	}
-	return c.JSON(s.judge(kind, value).report())
+	return c.JSON(s.judge(kind, value, s.options.Prober).report())
 }
 
 func (s *Server) validateStoredConfig(c *fiber.Ctx) error {
@@ -209,7 +194,7 @@ func (s *Server) validateStoredConfig(c *fiber.Ctx) error {
 	if err != nil {
 		return configFailure(err)
 	}
-	report := s.judge(d.Kind, d.Config).report()
+	report := s.judge(d.Kind, d.Config, s.options.Prober).report()
 	report["name"] = d.Name
 	return c.JSON(report)
 }

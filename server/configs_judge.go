@@ -8,6 +8,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/stepd/stepd/sessions/configs"
+	"github.com/stepd/stepd/sessions/dataset"
 	"github.com/stepd/stepd/sessions/job"
 	"github.com/stepd/stepd/sessions/job/simpletuner"
 )
@@ -24,8 +25,8 @@ type verdict struct {
 	warnings, suggestions []string
 }
 
-// judge says what is wrong with a configuration.
-func (s *Server) judge(kind configs.Kind, config any) *verdict {
+// judge says what is wrong with a configuration. With a prober, it reads the pictures where the number of steps depends on them.
+func (s *Server) judge(kind configs.Kind, config any, prober dataset.Prober) *verdict {
 	object, _ := config.(map[string]any)
 	switch kind {
 	case configs.Dataloader:
@@ -35,7 +36,7 @@ func (s *Server) judge(kind configs.Kind, config any) *verdict {
 	case configs.Lycoris:
 		return judgeLycoris(object)
 	}
-	return s.judgeOptions(object)
+	return s.judgeOptions(object, prober)
 }
 
 // judgeDatasets has no errors that keep a dataloader from being stored: a new one is filled in bit by bit.
@@ -47,9 +48,7 @@ func (s *Server) judgeDatasets(config any) *verdict {
 	v := &verdict{}
 	translation, err := simpletuner.CheckDatasets(datasets, s.simpleTunerRoots())
 	v.remark(translation)
-	for _, problem := range problemsOfJob(err) {
-		v.deferred = append(v.deferred, finding{problem.Field, problem.String()})
-	}
+	v.deferred = findings(err)
 	return v
 }
 
@@ -59,17 +58,27 @@ func (v *verdict) remark(t *simpletuner.Translation) {
 	}
 }
 
-// problemsOfJob lists every reason of an error.
-func problemsOfJob(err error) []job.Problem {
+// findings lists every reason why a job or a part of it was refused.
+func findings(err error) []finding {
 	var invalid *job.Invalid
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &invalid):
-		return invalid.Problems
+	case !errors.As(err, &invalid):
+		return []finding{{"", err.Error()}}
 	}
-	return []job.Problem{{Message: err.Error()}}
+	all := make([]finding, len(invalid.Problems))
+	for i, p := range invalid.Problems {
+		all[i] = finding{p.Field, p.String()}
+		if p.Field == "" {
+			all[i].message = p.Message
+		}
+	}
+	return all
 }
+
+// problemsOf lists the same as texts.
+func problemsOf(err error) []string { return texts(findings(err)) }
 
 // elsewhere are options whose problems lie outside of the configuration: files, folders and commands of this machine, the
 // number of pictures, and models of families that this version does not train.
@@ -81,17 +90,16 @@ var elsewhere = []string{
 
 // judgeOptions lets the options be translated. Options of other families mean other things, so problems of them wait for
 // the start of a training as well.
-func (s *Server) judgeOptions(options map[string]any) *verdict {
+func (s *Server) judgeOptions(options map[string]any, prober dataset.Prober) *verdict {
 	folded := simpletuner.Fold(options)
-	translation, err := simpletuner.Translate(simpletuner.Request{Options: folded, Roots: s.simpleTunerRoots()})
+	translation, err := s.translate(folded, prober)
 	v := &verdict{}
 	v.remark(translation)
-	problems := problemsOfJob(err)
-	foreign := folded["model_family"] != nil && slices.ContainsFunc(problems, func(p job.Problem) bool { return p.Field == "--model_family" })
-	for _, problem := range problems {
-		name, isOption := strings.CutPrefix(problem.Field, "--")
+	all := findings(err)
+	foreign := folded["model_family"] != nil && slices.ContainsFunc(all, func(f finding) bool { return f.field == "--model_family" })
+	for _, f := range all {
+		name, isOption := strings.CutPrefix(f.field, "--")
 		_, given := folded[name]
-		f := finding{problem.Field, problem.String()}
 		if isOption && given && !foreign && !slices.Contains(elsewhere, name) {
 			v.errors = append(v.errors, f)
 		} else {
@@ -101,9 +109,18 @@ func (s *Server) judgeOptions(options map[string]any) *verdict {
 	return v
 }
 
+// translate turns options into a job with what this server knows and allows.
+func (s *Server) translate(options simpletuner.Options, prober dataset.Prober) (*simpletuner.Translation, error) {
+	return simpletuner.Translate(simpletuner.Request{Options: options, Roots: s.simpleTunerRoots(), Script: s.options.Script, Prober: prober})
+}
+
 func (s *Server) simpleTunerRoots() simpletuner.Roots {
 	r := s.options.Roots
-	return simpletuner.Roots{Models: r.Models, Datasets: r.Datasets, Outputs: r.Outputs, Configs: s.options.Configs.Dir()}
+	roots := simpletuner.Roots{Models: r.Models, Datasets: r.Datasets, Outputs: r.Outputs}
+	if s.options.Configs != nil {
+		roots.Configs = s.options.Configs.Dir()
+	}
+	return roots
 }
 
 // refusal is the 422 answer that lists every error, or nil.

@@ -185,7 +185,7 @@ func TestConfigLifecycle(t *testing.T) {
 	assert.Equal(t, 2.0, examples["count"])
 	assert.ElementsMatch(t, []string{"name", "description", "defaults", "config_path", "dataloader_path", "has_dataloader"},
 		keys(examples["examples"].([]any)[0].(answer)))
-	assert.Equal(t, answer{"configs": []any{}, "active": nil, "count": 0.0, "config_type": "nonsense"}, a.ok("GET", "/api/configs/?config_type=nonsense", nil))
+	assert.Equal(t, answer{"configs": []any{}, "active": nil, "count": 0.0, "config_type": "webhook"}, a.ok("GET", "/api/configs/?config_type=webhook", nil))
 }
 
 var longName = strings.Repeat("a", 201)
@@ -279,6 +279,7 @@ func TestConfigFieldProblems(t *testing.T) {
 		{"POST", "/api/configs/", answer{"name": 3, "config": []any{}, "tags": "x"}, []string{"string_type", "list_type", "dict_type"}, "name"},
 		{"POST", "/api/configs/", answer{"name": "x", "config": answer{}, "tags": []any{1}}, []string{"string_type"}, "tags"},
 		{"POST", "/api/configs/?config_type=nonsense", answer{"name": "x", "config": answer{}}, []string{"enum"}, "config_type"},
+		{"GET", "/api/configs/?config_type=nonsense", nil, []string{"enum"}, "config_type"},
 		{"POST", "/api/configs/?config_type=dataloader", answer{"name": "x", "config": answer{}}, []string{"list_type"}, "config"},
 		{"PUT", "/api/configs/env", answer{"name": "env"}, []string{"missing"}, "config"},
 		{"PUT", "/api/configs/env", answer{"name": "env", "config": answer{"--train_batch_size": "abc", "learning_rate": -1, "--model_type": "big"}},
@@ -310,7 +311,7 @@ func TestConfigFieldProblems(t *testing.T) {
 		}
 	}
 	fields := []any{}
-	for _, p := range read[map[string][]Problem](t, a.request("PUT", "/api/configs/env", tests[9].body), 422)["detail"] {
+	for _, p := range read[map[string][]Problem](t, a.request("PUT", "/api/configs/env", tests[10].body), 422)["detail"] {
 		fields = append(fields, p.Loc[2])
 	}
 	assert.Equal(t, []any{"--learning_rate", "--model_type", "--train_batch_size"}, fields, "every option is named")

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stepd/stepd/sessions"
+	"github.com/stepd/stepd/sessions/notify"
 )
 
 // Types of the event objects, as SimpleTuner names them.
@@ -28,12 +29,9 @@ const (
 	severityError   = "error"
 )
 
-// Payload is one event of a job as SimpleTuner reports it: in its event lists, on its streams and to webhooks.
-type Payload struct {
-	Type, Severity, Title, Message string
-	// Body is the whole object, the fields above included.
-	Body map[string]any
-}
+// Payload is one event of a job as SimpleTuner reports it: in its event lists, on its streams and to webhooks. Its Body is
+// the whole object.
+type Payload = notify.Payload
 
 // EventPayload turns an event of a session into the one object that stands for it. Events without a form of their own
 // become notifications for debugging, so that the objects are numbered as the events are. It reads pictures from disk.
@@ -129,7 +127,7 @@ func encodeState(s *sessions.Session, e sessions.StateEvent) Payload {
 		p.Severity, data["reason"] = severityInfo, e.Reason
 	case sessions.Aborted:
 		p.Severity = severityWarning
-		p.Message = fmt.Sprintf("Training job %s was stopped at step %d of %d", s.ID(), e.Completed, s.Snapshot().End)
+		p.Message = fmt.Sprintf("Training job %s was stopped at step %d of %d", s.ID(), e.Completed, s.Job().End())
 	case sessions.Interrupted:
 		p.Severity, data["message"] = severityError, e.Reason
 		p.Message = fmt.Sprintf("Training job %s was interrupted: %s", s.ID(), e.Reason)

@@ -13,21 +13,20 @@ import (
 
 // encodeStep is the training.status that SimpleTuner sends after every optimizer step.
 func encodeStep(s *sessions.Session, e sessions.StepEvent) Payload {
-	now := s.Snapshot()
-	p := progressOf(s, now, e)
+	p := progressOf(s, s.Snapshot(), e)
 	return Payload{Type: typeStatus, Severity: severityInfo, Title: "Running",
-		Message: fmt.Sprintf("Step %d of %d: loss %.4f, lr %.4g, epoch %d/%d", e.Step, now.End, e.Loss, e.LR, p.Epoch, p.TotalEpochs),
+		Message: fmt.Sprintf("Step %d of %d: loss %.4f, lr %.4g, epoch %d/%d", e.Step, p.TotalSteps, e.Loss, e.LR, p.Epoch, p.TotalEpochs),
 		Body: map[string]any{
 			"data": map[string]any{"status": "running", "global_step": e.Step, "current_epoch": p.Epoch, "final_epoch": p.TotalEpochs,
-				"total_num_steps": now.End, "lr": e.LR},
-			"progress": map[string]any{"label": "Training", "current": e.Step, "total": now.End, "percent": p.Percent,
-				"eta_seconds": math.Round(float64(now.End-e.Step) * e.Seconds), "metrics": p.flat()},
+				"total_num_steps": p.TotalSteps, "lr": e.LR},
+			"progress": map[string]any{"label": "Training", "current": e.Step, "total": p.TotalSteps, "percent": p.Percent,
+				"eta_seconds": math.Round(float64(p.TotalSteps-e.Step) * e.Seconds), "metrics": p.flat()},
 		}}
 }
 
 // encodeBudget is the last training.status of a job whose steps are all trained and in a checkpoint.
 func encodeBudget(s *sessions.Session, e sessions.BudgetEvent) Payload {
-	end := s.Snapshot().End
+	end := s.Job().End()
 	if e.Step < end {
 		return Payload{Type: typeNotification, Severity: severityDebug, Title: "Steps trained", Message: fmt.Sprintf("Trained up to step %d of %d", e.Step, end)}
 	}
@@ -39,9 +38,9 @@ func encodeBudget(s *sessions.Session, e sessions.BudgetEvent) Payload {
 }
 
 func encodeCheckpoint(s *sessions.Session, e sessions.Checkpoint) Payload {
-	label := fmt.Sprintf("Checkpoint: `Step %d of %d`", e.Step, s.Snapshot().End)
+	label := fmt.Sprintf("Checkpoint: `Step %d of %d`", e.Step, s.Job().End())
 	if e.Reason == "manual" {
-		label = fmt.Sprintf("Checkpoint: `Manual checkpoint requested. Step %d of %d`", e.Step, s.Snapshot().End)
+		label = fmt.Sprintf("Checkpoint: `Manual checkpoint requested. Step %d of %d`", e.Step, s.Job().End())
 	}
 	return Payload{Type: typeCheckpoint, Severity: severityInfo, Title: label, Message: label, Body: map[string]any{
 		"checkpoint": map[string]any{"path": e.Path, "label": label, "is_final": e.Reason == "final", "step": e.Step, "reason": e.Reason},

@@ -107,6 +107,13 @@ var routes = []Route{
 	{http.MethodPost, "/api/training/checkpoints", tagTraining, Token, "checkpoints of a run", (*Server).listCheckpoints, postCheckpointsSpec},
 	{http.MethodGet, "/api/training/checkpoints/validate/:name", tagTraining, Token, "compare a checkpoint with its manifest", (*Server).validateCheckpoint, validateCheckpointSpec},
 
+	{http.MethodGet, "/api/queue", tagTraining, Token, "the jobs that have not ended", (*Server).listQueue, listQueueSpec},
+	{http.MethodPost, "/api/queue/:id/cancel", tagTraining, Token, "stop a job, also one that waits for its turn", (*Server).cancelQueued, cancelQueueSpec},
+	{http.MethodGet, "/api/models", tagTraining, Token, "model families that can be trained", (*Server).listFamilies, listFamiliesSpec},
+	{http.MethodGet, "/api/models/:name", tagTraining, Token, "a model family", (*Server).getFamily, getFamilySpec},
+	{http.MethodGet, "/api/models/:name/flavours", tagTraining, Token, "the published models of a family", (*Server).getFamily, getFamilySpec},
+	{http.MethodGet, "/api/version", tagServer, Token, "version of the native core", (*Server).version, versionSpec},
+
 	{http.MethodGet, "/api/events", tagTraining, Token, "events of all jobs as SSE", (*Server).streamGlobalEvents, globalEventsSpec},
 	{http.MethodGet, "/api/events/recent", tagTraining, Token, "the newest events as HTML", (*Server).listRecentEvents, recentEventsSpec},
 	{http.MethodGet, "/broadcast", tagTraining, Token, "events of all jobs by long poll", (*Server).pollGlobalEvents, broadcastSpec},

@@ -36,14 +36,16 @@ type Options struct {
 	Deliver func(ctx context.Context, receiver job.Webhook, payload any) error
 	// Prober reads the sizes of pictures, which a training of whole epochs needs to know its length.
 	Prober dataset.Prober
-	// Script tells whether the operator allows a command line; nil: none.
-	Script func(command string) bool
+	// Script returns the command line that a client means, and whether the operator allows it; nil: none is allowed.
+	Script func(command string) (line string, allowed bool)
 	// Token that requests must carry as "Authorization: Bearer …"; empty: none is asked for.
 	Token string
 	// Hosts are the names, besides loopback ones, under which the server may be addressed.
 	Hosts  []string
 	Limits Limits
-	Logger *zap.Logger
+	// Version of the native core.
+	Version string
+	Logger  *zap.Logger
 }
 
 // Server serves the APIs on any number of addresses.

@@ -161,7 +161,7 @@ func createError(err error, id string) error {
 	case errors.Is(err, sessions.ErrBadID):
 		return failure(http.StatusBadRequest, "sessionId: %v", err)
 	case errors.As(err, &invalid), errors.Is(err, sessions.ErrRunFolderBusy):
-		return failure(http.StatusBadRequest, "%v", err)
+		return failure(http.StatusBadRequest, "%v", aitoolkit.Respell(err))
 	case errors.Is(err, sessions.ErrClosed):
 		return failure(http.StatusServiceUnavailable, "%v", err)
 	}

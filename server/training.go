@@ -71,33 +71,9 @@ func (s *Server) submission(c *fiber.Ctx) (submission, error) {
 	if err != nil || len(sub.problems) > 0 {
 		return sub, err
 	}
-	roots := simpletuner.Roots{Models: s.options.Roots.Models, Datasets: s.options.Roots.Datasets, Outputs: s.options.Roots.Outputs}
-	if s.options.Configs != nil {
-		roots.Configs = s.options.Configs.Dir()
-	}
-	sub.translation, err = simpletuner.Translate(simpletuner.Request{Options: sub.options, Roots: roots, Script: s.options.Script,
-		Prober: s.options.Prober})
+	sub.translation, err = s.translate(sub.options, s.options.Prober)
 	sub.problems = problemsOf(err)
 	return sub, nil
-}
-
-// problemsOf lists every reason of an error.
-func problemsOf(err error) []string {
-	var invalid *job.Invalid
-	if !errors.As(err, &invalid) {
-		if err != nil {
-			return []string{err.Error()}
-		}
-		return nil
-	}
-	problems := make([]string, len(invalid.Problems))
-	for i, p := range invalid.Problems {
-		problems[i] = p.Message
-		if p.Field != "" {
-			problems[i] = p.String()
-		}
-	}
-	return problems
 }
 
 // validateTraining tells whether a form, merged over the active environment, can be trained.
@@ -180,7 +156,7 @@ func (s *Server) startTraining(c *fiber.Ctx) error {
 	var invalid *job.Invalid
 	switch {
 	case errors.As(err, &invalid):
-		return cannotStart(problemsOf(err)).send(c)
+		return cannotStart(problemsOf(simpletuner.Respell(err))).send(c)
 	case errors.Is(err, sessions.ErrRunFolderBusy):
 		return trainingRejected(err.Error()).send(c)
 	case err != nil:

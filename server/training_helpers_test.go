@@ -7,6 +7,7 @@ import (
 	"maps"
 	"mime/multipart"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -24,7 +25,7 @@ type options map[string]string
 // fastPath is the tutorial's form of a run without an environment, with the fixture's model and pictures.
 func (a *api) fastPath(changes options) options {
 	a.t.Helper()
-	a.writeDataloader("once.json")
+	a.writeDataloader("once.json", map[string]any{"resolution": 64, "resolution_type": "pixel"})
 	form := options{"__active_tab__": "model", "model_family": "pixart_sigma", "model_type": "full", "model_flavour": "900M-1024-v0.6",
 		"pretrained_model_name_or_path": a.files.Engine.Model, "output_dir": filepath.Join(a.files.Output, "inline-demo"),
 		"data_backend_config": "config/once.json", "train_batch_size": "1", "learning_rate": "0.0001", "max_train_steps": "12",
@@ -34,13 +35,13 @@ func (a *api) fastPath(changes options) options {
 	return form
 }
 
-func (a *api) writeDataloader(name string) {
+// writeDataloader writes a dataloader of the fixture's pictures, whose entry has more fields.
+func (a *api) writeDataloader(name string, fields map[string]any) {
 	a.t.Helper()
-	data, err := json.Marshal([]map[string]any{
-		{"id": "pictures", "type": "local", "dataset_type": "image", "instance_data_dir": a.files.Datasets[0].Folder, "caption_strategy": "textfile",
-			"resolution": 64, "resolution_type": "pixel"},
-		{"id": "text", "type": "local", "dataset_type": "text_embeds", "default": true, "cache_dir": filepath.Join(a.files.Output, "text")},
-	})
+	pictures := map[string]any{"id": "pictures", "type": "local", "dataset_type": "image", "instance_data_dir": a.files.Datasets[0].Folder,
+		"caption_strategy": "textfile"}
+	maps.Copy(pictures, fields)
+	data, err := json.Marshal([]map[string]any{pictures, {"id": "text", "type": "local", "dataset_type": "text_embeds", "default": true, "cache_dir": "cache"}})
 	require.NoError(a.t, err)
 	require.NoError(a.t, os.WriteFile(filepath.Join(a.server.options.Configs.Dir(), name), data, 0o644))
 }
@@ -131,4 +132,14 @@ func testContext(t testing.TB) context.Context {
 func soon(t testing.TB, condition func() bool, what string) {
 	t.Helper()
 	require.Eventually(t, condition, testTimeout, 5*time.Millisecond, what)
+}
+
+// postPlain sends a form whose names are as they are, urlencoded.
+func (a *api) postPlain(path string, form options) reply {
+	a.t.Helper()
+	values := url.Values{}
+	for name, value := range form {
+		values.Set(name, value)
+	}
+	return a.request("POST", "/api/training/"+path, values.Encode(), "Content-Type", mediaForm)
 }

@@ -29,3 +29,10 @@ func TestLifeOfATraining(t *testing.T) {
 	}
 	assert.Equal(t, 13, kinds[typeStatus], "twelve steps and the end")
 }
+
+func TestAnOutputFolderThatCannotBeWrittenIsRefusedAtTheStart(t *testing.T) {
+	a := serve(t, Options{})
+	r := a.post("start", a.fastPath(options{"output_dir": "/dev/null/run"}))
+	assert.Contains(t, r.body, "--output_dir: the run folder /dev/null/run cannot be written")
+	assert.Empty(t, a.server.options.Manager.Sessions())
+}

@@ -22,9 +22,9 @@ type progress struct {
 
 // progressOf describes a step of a session.
 func progressOf(s *sessions.Session, now sessions.Snapshot, e sessions.StepEvent) progress {
-	job := s.Job()
+	job, end := s.Job(), s.Job().End()
 	batch := job.BatchSize * job.Accumulation()
-	p := progress{Percent: percentOf(e.Step, now.End), Step: e.Step, TotalSteps: now.End, Loss: e.Loss, LearningRate: e.LR,
+	p := progress{Percent: percentOf(e.Step, end), Step: e.Step, TotalSteps: end, Loss: e.Loss, LearningRate: e.LR,
 		Epoch: e.Epoch + 1, TotalEpochs: e.Epoch + 1,
 		Metrics: map[string]any{"grad_norm": e.GradNorm, "seconds_per_step": e.Seconds, "iteration_step_time_seconds": e.Seconds,
 			"effective_batch_size": batch, "total_batch_size": batch}}
@@ -34,7 +34,7 @@ func progressOf(s *sessions.Session, now sessions.Snapshot, e sessions.StepEvent
 	if batches := now.BatchesPerEpoch; batches > 0 {
 		accumulation := int64(job.Accumulation())
 		p.Epoch = (e.Step*accumulation-1)/batches + 1
-		p.TotalEpochs = (now.End*accumulation-1)/batches + 1
+		p.TotalEpochs = (end*accumulation-1)/batches + 1
 	}
 	return p
 }

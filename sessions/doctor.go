@@ -37,7 +37,7 @@ func Doctor(ctx context.Context, options DoctorOptions) ([]checkpoint.Finding, e
 		return nil, err
 	}
 	defer unlock()
-	d := &doctor{options: options}
+	d := &doctor{options: options, examined: map[string][]*checkpoint.Info{}}
 	if err := d.openStore(ctx); err != nil {
 		return d.findings, err
 	}
@@ -51,6 +51,7 @@ func Doctor(ctx context.Context, options DoctorOptions) ([]checkpoint.Finding, e
 type doctor struct {
 	options  DoctorOptions
 	store    *store.Store
+	examined map[string][]*checkpoint.Info // good checkpoints by run folder
 	findings []checkpoint.Finding
 }
 
@@ -103,6 +104,11 @@ func (d *doctor) examine(ctx context.Context) error {
 			return fmt.Errorf("session %q: %w", row.ID, err)
 		}
 	}
+	return d.adoptAll(ctx, known, ids)
+}
+
+// adoptAll looks for run folders that no session knows.
+func (d *doctor) adoptAll(ctx context.Context, known, ids map[string]bool) error {
 	for _, output := range d.options.Outputs {
 		output, err := filepath.Abs(output)
 		if err != nil {
@@ -118,7 +124,17 @@ func (d *doctor) examine(ctx context.Context) error {
 				continue
 			}
 			known[dir] = true
-			if err := d.adopt(ctx, dir, ids); err != nil {
+			id := filepath.Base(dir)
+			if ids[id] {
+				id = strings.ReplaceAll(uuid.NewString(), "-", "")
+			}
+			ids[id] = true
+			good, err := d.fsck(ctx, dir)
+			if err == nil && len(good) > 0 {
+				d.found(dir, "the run is not in the index", "added as an interrupted session")
+				err = d.adopt(ctx, id, dir, good)
+			}
+			if err != nil {
 				return fmt.Errorf("run folder %s: %w", dir, err)
 			}
 		}
@@ -126,8 +142,11 @@ func (d *doctor) examine(ctx context.Context) error {
 	return nil
 }
 
-// fsck examines a run folder that nobody works in.
+// fsck examines a run folder that nobody works in, once.
 func (d *doctor) fsck(ctx context.Context, dir string) ([]*checkpoint.Info, error) {
+	if good, done := d.examined[dir]; done {
+		return good, nil
+	}
 	unlock, err := checkpoint.Lock(ctx, dir)
 	if err != nil {
 		return nil, err
@@ -135,6 +154,7 @@ func (d *doctor) fsck(ctx context.Context, dir string) ([]*checkpoint.Info, erro
 	defer unlock()
 	good, findings, err := checkpoint.Fsck(dir, d.options.Repair)
 	d.findings = append(d.findings, findings...)
+	d.examined[dir] = good
 	return good, err
 }
 
@@ -146,6 +166,9 @@ func (d *doctor) session(ctx context.Context, row store.Session) error {
 		if good, err = d.fsck(ctx, row.RunDir); err != nil {
 			return err
 		}
+	}
+	if _, _, err := readRow(row); err != nil {
+		return d.restore(ctx, row, good, err)
 	}
 	present := map[int64]bool{}
 	for _, info := range good {
@@ -169,12 +192,24 @@ func (d *doctor) session(ctx context.Context, row store.Session) error {
 	return err
 }
 
-// adopt makes an Interrupted session of a run folder.
-func (d *doctor) adopt(ctx context.Context, dir string, ids map[string]bool) error {
-	good, err := d.fsck(ctx, dir)
-	if err != nil || len(good) == 0 {
+// restore replaces a session that cannot be read by one that is made of its run folder.
+func (d *doctor) restore(ctx context.Context, row store.Session, good []*checkpoint.Info, problem error) error {
+	repair := "made again from its run folder, as an interrupted session"
+	if len(good) == 0 {
+		repair = "taken out of the index; it has no checkpoint"
+	}
+	d.found(filepath.Join(d.options.DataDir, store.FileName), fmt.Sprintf("session %q: %v", row.ID, problem), repair)
+	if !d.options.Repair {
+		return nil
+	}
+	if err := errors.Join(d.store.MarkDeleted(ctx, row.Key), d.store.Purge(ctx, row.Key)); err != nil || len(good) == 0 {
 		return err
 	}
+	return d.adopt(ctx, row.ID, row.RunDir, good)
+}
+
+// adopt makes an Interrupted session of the checkpoints of a run folder.
+func (d *doctor) adopt(ctx context.Context, id, dir string, good []*checkpoint.Info) error {
 	newest := good[0]
 	for _, info := range good {
 		if info.Manifest.Step > newest.Manifest.Step {
@@ -190,15 +225,9 @@ func (d *doctor) adopt(ctx context.Context, dir string, ids map[string]bool) err
 		return err
 	}
 	j.Output, j.Name = filepath.Dir(dir), filepath.Base(dir)
-	d.found(dir, "the run is not in the index", "added as an interrupted session")
 	if !d.options.Repair {
 		return nil
 	}
-	id := j.Name
-	if ids[id] {
-		id = strings.ReplaceAll(uuid.NewString(), "-", "")
-	}
-	ids[id] = true
 	return d.insert(ctx, id, j, good, newest)
 }
 

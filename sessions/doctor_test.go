@@ -2,6 +2,8 @@ package sessions
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -42,6 +44,12 @@ func TestDoctor(t *testing.T) {
 		{"broken checkpoint", func(t *testing.T, dir string) {
 			require.NoError(t, os.Truncate(filepath.Join(dir, "output", "run", "checkpoint-8", "state", "state.json"), 0))
 		}, "state.json", "s", 4},
+		{"session that cannot be read", func(t *testing.T, dir string) {
+			db, err := sql.Open("sqlite", filepath.Join(dir, "data", store.FileName))
+			require.NoError(t, err)
+			_, err = db.Exec("UPDATE sessions SET static = 'no JSON'")
+			require.NoError(t, errors.Join(err, db.Close()))
+		}, "read stored session", "s", 8},
 		{"removed checkpoint", func(t *testing.T, dir string) {
 			require.NoError(t, os.RemoveAll(filepath.Join(dir, "output", "run", "checkpoint-8")))
 		}, "step 8 that is not there", "s", 4},

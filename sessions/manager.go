@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -110,6 +111,9 @@ func (m *Manager) Create(ctx context.Context, request CreateRequest) (*Session, 
 		return nil, err
 	}
 	defer m.unreserve(request.ID)
+	if err := prepareRunDir(copied.RunDir()); err != nil {
+		return nil, err
+	}
 	s, err := m.create(ctx, request, copied)
 	if err != nil {
 		return nil, err
@@ -348,6 +352,25 @@ func (m *Manager) cacheDir() string {
 		return m.options.CacheDir
 	}
 	return filepath.Join(m.options.DataDir, "cache")
+}
+
+// prepareRunDir tells at once, with a *job.Invalid, when a run could not write its files.
+func prepareRunDir(dir string) error {
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		var probe *os.File
+		if probe, err = os.CreateTemp(dir, "tmp-"); err == nil {
+			err = errors.Join(probe.Close(), os.Remove(probe.Name()))
+		}
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("prepare run folder: %w", err)
+	}
+	return &job.Invalid{Problems: []job.Problem{{Field: "output",
+		Message: fmt.Sprintf("the run folder %s cannot be written (%v); name another folder, or give the server's user the right to write there", dir, err)}}}
 }
 
 // prepareDataDir makes the data folder this manager's own.

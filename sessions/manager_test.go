@@ -192,7 +192,12 @@ func TestCreateRefusals(t *testing.T) {
 	var problems *job.Invalid
 	require.ErrorAs(t, err, &problems)
 	assert.Len(t, problems.Problems, 2)
+	other.Output = filepath.Join(j.Engine.Model, "tokenizer", "spiece.model") // a file
+	_, err = m.Create(testContext(t), CreateRequest{Job: other})
+	require.ErrorAs(t, err, &problems)
+	assert.Equal(t, "output", problems.Problems[0].Field)
 	assert.Len(t, m.Sessions(), 1)
+	assert.Empty(t, m.reserved)
 }
 
 func TestAbort(t *testing.T) {

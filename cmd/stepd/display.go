@@ -14,6 +14,7 @@ import (
 
 	"github.com/stepd/stepd/sessions"
 	"github.com/stepd/stepd/sessions/job"
+	training "github.com/stepd/stepd/sessions/run"
 )
 
 // display shows a run: JSON lines for scripts, a progress bar on a terminal, plain lines otherwise.
@@ -65,6 +66,13 @@ func (d *display) event(event sessions.Event) (done bool, err error) {
 			return true, err
 		}
 		d.print(map[string]any{"type": "sample", "step": s.Step, "path": s.Path}, "sample of step %d: %s", s.Step, s.Path)
+	case sessions.KindScript:
+		var s sessions.ScriptEvent
+		if err := json.Unmarshal(event.Data, &s); err != nil {
+			return true, err
+		}
+		d.print(map[string]any{"type": "script", "script": s.Script, "step": s.Step, "exit_code": s.ExitCode, "problem": s.Problem},
+			"%s script of step %d: exit code %d %s", s.Script, s.Step, s.ExitCode, s.Problem)
 	case sessions.KindStage:
 		var s sessions.StageEvent
 		if err := json.Unmarshal(event.Data, &s); err != nil {
@@ -97,6 +105,9 @@ func (d *display) state(event sessions.Event) (done bool, err error) {
 	}
 	if !s.To.Terminal() && s.To != sessions.Interrupted {
 		return false, nil
+	}
+	if sheet := training.ContactSheet(d.job); exists(sheet) {
+		d.print(map[string]any{"type": "contact_sheet", "path": sheet}, "contact sheet of the samples: %s", sheet)
 	}
 	d.print(map[string]any{"type": "done", "state": s.To, "step": s.Completed}, "%s at step %d", s.To, s.Completed)
 	switch s.To {
@@ -136,4 +147,9 @@ func (d *display) print(object map[string]any, format string, args ...any) {
 		_, _ = fmt.Fprint(d.out, "\r\x1b[K") // the bar is drawn again below the line
 	}
 	_, _ = fmt.Fprintf(d.out, format+"\n", args...)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

@@ -13,7 +13,7 @@ func initModelCommand() *cobra.Command {
 	var request engine.InitModel
 	command := &cobra.Command{
 		Use:   "init-model FAMILY --config FILE --out DIR",
-		Short: "random weights for a new transformer, in the layout of a diffusers folder",
+		Short: "random weights for a new model, in the layout of a diffusers folder",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
 			request.Family = args[0]
@@ -36,7 +36,8 @@ func initModelCommand() *cobra.Command {
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&request.Config, "config", "", "the transformer's config.json")
+	flags.StringVar(&request.Config, "config", "", "config.json of the component")
+	flags.StringVar(&request.Component, "component", "transformer", "transformer, text_encoder or vae")
 	flags.StringVar(&request.Out, "out", "", "folder that receives config.json and the weights")
 	flags.Uint64Var(&request.Seed, "seed", 0, "seed of the random weights")
 	flags.StringVar(&request.DType, "dtype", "fp32", "fp32 or bf16")

@@ -51,14 +51,27 @@ config:
 		{"unknown family", []string{"init-model", "nope", "--config", other, "--out", filepath.Join(dir, "model")}, exitUsage},
 		{"unknown benchmark", []string{"bench", "nope"}, exitUsage},
 		{"not a run folder", []string{"doctor", dir}, exitUsage},
+		{"nothing to examine", []string{"doctor"}, exitUsage},
+		{"runs without an index", []string{"doctor", "--outputs", dir}, exitUsage},
+		{"no data folder", []string{"doctor", "--data", filepath.Join(dir, "nope")}, exitUsage},
 		{"address", []string{"serve", "--listen", "nope"}, exitUsage},
 		{"open to all without token", []string{"serve", "--listen", "0.0.0.0:0", "--no-auth"}, exitUsage},
+		{"open to all with any script", []string{"serve", "--listen", "0.0.0.0:0", "--allow-client-scripts"}, exitUsage},
+		{"script without name", []string{"serve", "--listen", "127.0.0.1:0", "--allow-script", "/opt/hook.sh"}, exitUsage},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { require.Equal(t, test.code, run(test.args)) })
 	}
 	require.NoFileExists(t, filepath.Join(dir, ".lock"))
 	require.NoDirExists(t, filepath.Join(dir, "model"))
+}
+
+func TestDoctorRepairsTheIndex(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "stepd.db"), []byte("this is no database, whatever it is"), 0o644))
+	require.Equal(t, exitFailed, run([]string{"doctor", "--data", dir}))
+	require.Equal(t, exitDone, run([]string{"doctor", "--data", dir, "--repair"}))
+	require.Equal(t, exitDone, run([]string{"doctor", "--data", dir}))
 }
 
 func TestCannotRun(t *testing.T) {

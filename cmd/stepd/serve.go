@@ -18,6 +18,7 @@ import (
 	"github.com/stepd/stepd/sessions"
 	"github.com/stepd/stepd/sessions/configs"
 	"github.com/stepd/stepd/sessions/job/aitoolkit"
+	"github.com/stepd/stepd/sessions/script"
 	"github.com/stepd/stepd/sessions/worker"
 )
 
@@ -30,6 +31,9 @@ type serveOptions struct {
 	configs       string
 	roots         aitoolkit.Roots
 	noAuth        bool
+	scripts       []string
+	anyScript     bool
+	allow         *script.Allow
 }
 
 func serveCommand() *cobra.Command {
@@ -48,6 +52,8 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&o.roots.Models, "models", "", "where relative model folders start; empty: the working directory")
 	flags.StringVar(&o.roots.Datasets, "datasets", "", "where relative picture folders start; empty: the working directory")
 	flags.StringVar(&o.roots.Outputs, "outputs", "", "where relative output folders start; empty: the working directory")
+	flags.StringArrayVar(&o.scripts, "allow-script", nil, "NAME=COMMAND… that jobs may start, by the name or by that very command; repeat for several")
+	flags.BoolVar(&o.anyScript, "allow-client-scripts", false, "let jobs start any command; on loopback addresses only")
 	flags.BoolVar(&o.noAuth, "no-auth", false, "ask for no token; on loopback addresses only")
 	return command
 }
@@ -85,7 +91,11 @@ func serve(o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	srv := server.New(server.Options{Manager: manager, Roots: o.roots, Configs: environments, Prober: core, Token: token, Hosts: o.hosts, Logger: log})
+	srv := server.New(server.Options{Manager: manager, Roots: o.roots, Configs: environments, Prober: core, Script: o.allow.Resolve,
+		Version: core.Info().Version, Token: token, Hosts: o.hosts, Logger: log})
+	if o.anyScript {
+		log.Warn("clients may start any command with the rights of this server, because of --allow-client-scripts")
+	}
 	for _, listener := range listeners {
 		log.Info("serving", zap.String("address", "http://"+listener.Addr().String()))
 		if address, ok := listener.Addr().(*net.TCPAddr); ok && !address.IP.IsLoopback() {
@@ -105,7 +115,7 @@ func serve(o serveOptions) error {
 	return errors.Join(err, manager.Close(ended), srv.Shutdown(ended), environments.Close())
 }
 
-// complete makes paths absolute and refuses to serve other machines without a token.
+// complete makes paths absolute, and refuses to serve other machines without a token or to run whatever they like.
 func (o *serveOptions) complete() error {
 	if o.configs == "" {
 		o.configs = filepath.Join(o.data, "config")
@@ -122,9 +132,18 @@ func (o *serveOptions) complete() error {
 		if err != nil {
 			return usageError("--listen %q is not HOST:PORT", address)
 		}
-		if ip := net.ParseIP(host); o.noAuth && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		ip := net.ParseIP(host)
+		loopback := host == "localhost" || ip != nil && ip.IsLoopback()
+		if o.noAuth && !loopback {
 			return usageError("--no-auth works on loopback addresses only, and %s is not one; leave --no-auth out, so that clients need the token", address)
 		}
+		if o.anyScript && !loopback {
+			return usageError("--allow-client-scripts works on loopback addresses only, and %s is not one; name each command with --allow-script", address)
+		}
+	}
+	var err error
+	if o.allow, err = script.ParseAllow(o.scripts, o.anyScript); err != nil {
+		return usageError("--allow-script: %w", err)
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/term"
 )
 
 // event is what GET /sessions/emoji/events sends.
@@ -91,7 +93,7 @@ func (e *events) add(data []byte) {
 	case "step":
 		if json.Unmarshal(ev.Data, &e.current) == nil {
 			e.seconds = append(e.seconds, e.current.Seconds)
-			fmt.Printf("\rstep %3d of %d   loss %.3f   %.3f s/step ", e.current.Step, lastStep, e.current.Loss, e.current.Seconds)
+			e.show()
 		}
 	case "sample":
 		var s sampleData
@@ -103,6 +105,17 @@ func (e *events) add(data []byte) {
 		}
 	}
 	e.changed.Broadcast()
+}
+
+// show prints one line that changes on a terminal, and now and then a line elsewhere.
+func (e *events) show() {
+	line := fmt.Sprintf("step %3d of %d   loss %.3f   %.3f s/step", e.current.Step, lastStep, e.current.Loss, e.current.Seconds)
+	switch {
+	case term.IsTerminal(int(os.Stdout.Fd())):
+		fmt.Print("\r" + line + " ")
+	case e.current.Step%25 == 0:
+		fmt.Println(line)
+	}
 }
 
 func (e *events) step() int {

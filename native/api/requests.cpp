@@ -63,6 +63,8 @@ InitModelRequest parse_init_model(const std::string& json) {
     InitModelRequest r;
     for_object(json, "request", [&](JsonObject& o) {
         o.read("family", r.family);
+        o.read("component", r.component);
+        if (r.component.empty()) r.component = "transformer";
         o.read("config", r.config);
         o.read("seed", r.seed);
         o.read("out", r.out);

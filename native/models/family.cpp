@@ -1,7 +1,9 @@
 #include "models/family.h"
 
 #include <algorithm>
+#include <cmath>
 
+#include "io/random.h"
 #include "models/folder.h"
 
 namespace stepd {
@@ -11,6 +13,17 @@ namespace stepd {
 #undef STEPD_FAMILY
 
 bool Component::ignores(const std::string&) const { return false; }
+
+void Component::initialise(const ParameterSpec& parameter, Generator& generator, float* out) const {
+    const int64_t count = numel(parameter.shape);
+    if (parameter.shape.size() < 2) {
+        std::fill_n(out, count, parameter.name.ends_with(".weight") ? 1.0f : 0.0f);
+        return;
+    }
+    generator.randn(out, count);
+    const float scale = float(1 / std::sqrt(double(count / parameter.shape[0])));
+    for (int64_t i = 0; i < count; i++) out[i] *= scale;
+}
 
 std::span<const Family* const> all_families() {
     static const Family* const families[] = {

@@ -32,6 +32,11 @@ public:
     // True for tensors that published files carry and this component does not use. Any other unknown tensor is refused:
     // it means that the file holds another model.
     virtual bool ignores(const std::string& tensor) const;
+
+    // Fills `out` (numel(parameter.shape) floats) with a starting value. Deterministic when called in the order of
+    // parameters() with one generator. Unless a component knows better: normal numbers of variance 1 / fan-in for
+    // matrices and kernels, ones for the scales of norms, zeros for biases.
+    virtual void initialise(const ParameterSpec& parameter, Generator& generator, float* out) const;
 };
 
 // One bucket: all shapes of a recorded denoiser follow from it.
@@ -62,10 +67,6 @@ public:
     // Every linear layer in module order, and the suffixes that an adapter uses by default.
     virtual const std::vector<LinearModule>& linear_modules() const = 0;
     virtual std::vector<std::string> default_adapter_targets() const = 0;
-
-    // Fills `out` (numel(parameter.shape) floats) with a starting value for training from nothing. Deterministic when
-    // called in the order of parameters() with one generator.
-    virtual void initialise(const ParameterSpec& parameter, Generator& generator, float* out) const = 0;
 };
 
 // Modules whose path equals a target or ends in "." + target (PEFT's rule), in module order.

@@ -1,4 +1,4 @@
-// Learning-rate schedules of diffusers.optimization.get_scheduler.
+// Learning-rate schedules of diffusers.optimization.get_scheduler, whose cosines end at 0; here they may end at lr_end.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ struct LearningRateSchedule {
     int64_t steps = 0;   // length of the whole run, for all but the first two
     double cycles = 0;   // 0: 0.5 for cosine, 1 with restarts
     double power = 0;    // 0: 1; polynomial only
-    double lr_end = 0;   // polynomial only
+    double lr_end = 0;   // where cosine, cosine_with_restarts and polynomial end
 };
 
 // Throws Code::invalid or Code::unsupported naming the field.

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <stepd/stepd.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
@@ -333,6 +334,13 @@ TEST_F(Api, plans_probes_and_makes_models) {
     const std::string init =
         json({{"family", "pixart"}, {"config", model_ / "transformer.json"}, {"out", folder / "t"}}).dump();
     EXPECT_EQ(stepd_init_model(init.data(), init.size(), &made.error), STEPD_OK) << made.message();
+    const std::string encoder = json({{"family", "pixart"},
+                                      {"component", "text_encoder"},
+                                      {"config", model_ / "text_encoder/config.json"},
+                                      {"out", folder / "e"}})
+                                    .dump();
+    EXPECT_EQ(stepd_init_model(encoder.data(), encoder.size(), &made.error), STEPD_OK) << made.message();
+    EXPECT_TRUE(std::filesystem::exists(folder / "e/model.safetensors"));
     const std::string unknown = R"({"cases": ["pixart-12B"]})";
     EXPECT_EQ(stepd_bench(unknown.data(), unknown.size(), &bench.buffer, &bench.error), STEPD_INVALID);
     EXPECT_NE(bench.message().find("pixart-demo"), std::string::npos);

@@ -251,5 +251,17 @@ TEST(LearningRate, names_what_is_wrong) {
     EXPECT_EQ(learning_rate({.name = "linear", .warmup = 4, .steps = 10}, 1, 7), 0.5);
 }
 
+TEST(LearningRate, cosines_may_end_above_zero) {
+    for (const char* name : {"cosine", "cosine_with_restarts"}) {
+        const LearningRateSchedule s{.name = name, .warmup = 4, .steps = 24, .lr_end = 0.25};
+        EXPECT_EQ(learning_rate(s, 1, 2), 0.5) << "the warm-up starts at zero";
+        EXPECT_EQ(learning_rate(s, 1, 4), 1);
+        EXPECT_EQ(learning_rate(s, 1, 24), 0.25);
+    }
+    EXPECT_DOUBLE_EQ(learning_rate({.name = "cosine", .warmup = 4, .steps = 24, .lr_end = 0.25}, 1, 14), 0.625);
+    EXPECT_THROW(check({.name = "cosine", .steps = 10, .lr_end = 2}, 1), Error);
+    EXPECT_NO_THROW(check({.name = "cosine", .steps = 10, .lr_end = 1}, 1));
+}
+
 }  // namespace
 }  // namespace stepd

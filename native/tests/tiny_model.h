@@ -28,7 +28,7 @@ public:
             "in_channels": 8, "out_channels": 16, "sample_size": 16, "patch_size": 2, "interpolation_scale": 1,
             "attention_bias": true, "activation_fn": "gelu-approximate", "norm_type": "ada_norm_single",
             "norm_elementwise_affine": false, "norm_eps": 1e-6, "use_additional_conditions": false})");
-        init_model({"pixart", folder_ / "transformer.json", 7, folder_ / "transformer", "fp32"});
+        init_model({"pixart", "transformer", folder_ / "transformer.json", 7, folder_ / "transformer", "fp32"});
         write_samples();
     }
 

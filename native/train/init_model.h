@@ -8,7 +8,8 @@ namespace stepd {
 
 struct InitModelRequest {
     std::string family;
-    std::string config;  // transformer/config.json
+    std::string component = "transformer";  // or "text_encoder", "vae"
+    std::string config;                     // config.json of the component
     uint64_t seed = 0;
     std::string out;  // folder that receives config.json and weights
     std::string dtype = "fp32";

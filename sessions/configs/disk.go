@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"syscall"
 )
 
 // Names of what is not finished yet, or not removed yet; a crash may leave them and Open clears them away.
@@ -36,7 +37,34 @@ func (d *disk) change(operation, name string, do func() error) error {
 			return fmt.Errorf("%s %s: %w", operation, name, err)
 		}
 	}
-	return do()
+	err := do()
+	if err != nil && d.leadsOut(path.Dir(name)) {
+		return linkRefused(name)
+	}
+	return err
+}
+
+// leadsOut tells whether a link on the way to name cannot be followed: it leads out of the folder, in a circle or nowhere.
+func (d *disk) leadsOut(name string) bool {
+	for i := range len(name) + 1 {
+		if i < len(name) && name[i] != '/' {
+			continue
+		}
+		info, err := d.root.Lstat(name[:i])
+		if err != nil {
+			return false
+		}
+		if info.Mode()&fs.ModeSymlink != 0 {
+			if _, err := d.root.Stat(name[:i]); err != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func linkRefused(name string) error {
+	return refuse(ErrOutside, "'%s' is reached by a link that leads out of the configs directory, or nowhere; replace the link by what it should lead to", name)
 }
 
 func (d *disk) exists(name string) bool {
@@ -44,8 +72,22 @@ func (d *disk) exists(name string) bool {
 	return err == nil
 }
 
+// read returns the content of a file; fs.ErrNotExist when there is none, and an *Error for what cannot be read.
 func (d *disk) read(name string) ([]byte, error) {
-	file, err := d.root.Open(name)
+	data, err := d.readLimited(name)
+	switch {
+	case err == nil:
+		return data, nil
+	case d.leadsOut(name):
+		return nil, linkRefused(name)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	return nil, refuse(ErrBroken, "'%s' cannot be read: %v", name, err)
+}
+
+func (d *disk) readLimited(name string) ([]byte, error) {
+	file, err := d.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a named pipe would wait for its writer
 	if err != nil {
 		return nil, err
 	}
@@ -55,16 +97,13 @@ func (d *disk) read(name string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("read %s: it is not a file", name)
+		return nil, errors.New("it is not a file")
 	}
 	data, err := io.ReadAll(io.LimitReader(file, largestFile+1))
-	if err != nil {
-		return nil, err
+	if err == nil && len(data) > largestFile {
+		err = fmt.Errorf("it is larger than %d bytes", largestFile)
 	}
-	if len(data) > largestFile {
-		return nil, refuse(ErrBroken, "'%s' is larger than %d bytes", name, largestFile)
-	}
-	return data, nil
+	return data, err
 }
 
 // readJSON decodes a file; numbers stay json.Number. What is not JSON is an ErrBroken that calls the file what.

@@ -119,6 +119,11 @@ func (s *Store) startingPoint(name string, request EnvironmentRequest) (map[stri
 	if d, err := s.get(Model, defaultName); err == nil {
 		options = d.Options()
 	}
+	// What a one-off run has left in the default about its model does not go with another one.
+	for _, name := range []string{"pretrained_model_name_or_path", "model_flavour", "lora_type", "lycoris_config"} {
+		delete(options, name)
+		delete(options, dashes+name)
+	}
 	modelType := request.ModelType
 	if modelType == "" {
 		modelType = "lora"

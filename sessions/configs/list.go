@@ -21,7 +21,7 @@ func (s *Store) List(kind Kind) ([]Entry, error) {
 	}
 	err := s.each(kind, func(name, file string) {
 		d, err := s.load(kind, name, file)
-		if err != nil || path.Dir(file) == "." && !fits(kind, d.Config) {
+		if named := path.Base(file) == folderFile[kind]; err != nil || !named && !fits(kind, d.Config) {
 			return
 		}
 		entries = append(entries, s.entry(d, file))
@@ -49,14 +49,16 @@ func (s *Store) each(kind Kind, visit func(name, file string)) error {
 			continue
 		}
 		stem, isFile := strings.CutSuffix(name, ".json")
-		switch {
-		case isFile && validName.MatchString(stem) && !s.disk.exists(path.Join(top, stem, folderFile[kind])):
-			visit(stem, path.Join(top, name))
-		case kind == Webhook:
-			if file := path.Join(top, name, "webhook_config.json"); s.disk.exists(file) {
-				visit(name, file)
+		switch file := path.Join(top, name); {
+		case isFile:
+			if found, err := s.find(kind, stem); err == nil && found == file {
+				visit(stem, file)
 			}
-		case folderFile[kind] != "" && !isFile && name != webhookFolder && name != templateFolder:
+		case kind == Webhook:
+			if found, err := s.find(kind, name); err == nil && path.Dir(found) == file {
+				visit(name, found)
+			}
+		case name != webhookFolder && name != templateFolder:
 			s.eachInFolder(kind, name, visit)
 		}
 	}

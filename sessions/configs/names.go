@@ -75,5 +75,8 @@ func (s *Store) inside(file, what string) (string, error) {
 	if above, ok := strings.CutPrefix(file, "config/"); ok && !s.disk.exists(file) {
 		file = above
 	}
+	if s.disk.leadsOut(file) {
+		return "", outside
+	}
 	return file, nil
 }

@@ -166,7 +166,7 @@ type Schedule struct {
 	Steps  int64   `json:"steps"`
 	Cycles float64 `json:"cycles"` // 0: the schedule's default
 	Power  float64 `json:"power"`  // 0: the schedule's default
-	LREnd  float64 `json:"lr_end"`
+	LREnd  float64 `json:"lr_end"` // where the cosines and polynomial end; 0 as in diffusers
 }
 
 // Clip bounds gradients before the optimizer sees them; 0: off.
@@ -305,11 +305,12 @@ type Export struct {
 
 // InitModel asks for random weights.
 type InitModel struct {
-	Family string `json:"family"`
-	Config string `json:"config"` // transformer/config.json
-	Seed   uint64 `json:"seed"`
-	Out    string `json:"out"` // folder that receives config.json and weights
-	DType  string `json:"dtype"`
+	Family    string `json:"family"`
+	Component string `json:"component,omitempty"` // "transformer" (also when empty), "text_encoder", "vae"
+	Config    string `json:"config"`              // config.json of the component
+	Seed      uint64 `json:"seed"`
+	Out       string `json:"out"` // folder that receives config.json and weights
+	DType     string `json:"dtype"`
 }
 
 // Bytes is an amount of memory; it prints as "1.50 GiB".

@@ -42,13 +42,20 @@ func (r *run) plan(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("plan memory: %w", err)
 	}
+	if err := r.reporter.Admit(ctx, plan); err != nil || plan.Fits {
+		return err
+	}
+	// What was missing may have been in use by sessions that have ended since.
+	if plan, err = r.engine.Plan(r.job.Engine, r.data.shapes); err != nil {
+		return fmt.Errorf("plan memory: %w", err)
+	}
 	if !plan.Fits {
 		return engine.Errorf(engine.OutOfMemory, "the run needs %s but %s are available (weights %s, gradients %s, optimizer %s, "+
 			"activations %s, encoders %s); lower the resolution, batch size or adapter rank, or train an adapter with frozen weights in bf16",
 			engine.Bytes(plan.Total), engine.Bytes(plan.Available), engine.Bytes(plan.Weights), engine.Bytes(plan.Gradients), engine.Bytes(plan.Optimizer),
 			engine.Bytes(plan.Activations), engine.Bytes(plan.Encoders))
 	}
-	return r.reporter.Admit(ctx, plan)
+	return nil
 }
 
 // resume restores the checkpoint that the job asks for, if there is one.
@@ -138,7 +145,7 @@ func changedFields(info *checkpoint.Info, now []byte) ([]string, error) {
 	}
 	var changed []string
 	for field, differs := range fields {
-		if differs && !strings.HasPrefix(field, "warnings") && field != "resume" && field != "output" {
+		if differs && !strings.HasPrefix(field, "warnings") && !strings.HasPrefix(field, "tracking") && field != "resume" && field != "output" {
 			changed = append(changed, field)
 		}
 	}

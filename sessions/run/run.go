@@ -82,6 +82,7 @@ func Run(ctx context.Context, request Request, e engine.Engine, control *Control
 		return r.outcome(err)
 	}
 	defer unlock()
+	defer func() { _ = r.close() }() // when Run panics; otherwise it is closed already
 	r.scripts = newScripts(ctx, r)
 	err = r.work(ctx)
 	r.scripts.end(err == nil)

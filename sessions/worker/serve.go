@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 	"github.com/stepd/stepd/sessions/checkpoint"
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/run"
+	"github.com/stepd/stepd/sessions/track"
 )
 
 // File descriptors of a worker process, after stdin, stdout and stderr, which stay free for messages of libraries.
@@ -86,13 +88,16 @@ func serve(ctx context.Context, in io.Reader, out io.Writer, e engine.Engine, te
 		return fmt.Errorf("worker: the first message is %q instead of a job", first.Type)
 	}
 	control := run.NewControl()
-	go listen(in, control, r)
-	if terminate != nil {
-		go func() {
-			<-terminate
+	ended := make(chan struct{})
+	defer close(ended)
+	go listen(in, control, r, ended)
+	go func() {
+		select {
+		case <-terminate:
 			control.Stop()
-		}()
-	}
+		case <-ended:
+		}
+	}()
 	outcome, err := guardedRun(ctx, run.Request{Job: first.Start.Job, CacheDir: first.Start.CacheDir}, e, control, r)
 	r.send(Message{Type: TypeFinished, Outcome: outcome, Error: failure(err)})
 	return nil
@@ -102,14 +107,15 @@ func serve(ctx context.Context, in io.Reader, out io.Writer, e engine.Engine, te
 func guardedRun(ctx context.Context, request run.Request, e engine.Engine, control *run.Control, r *reporter) (outcome run.Outcome, err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			err = engine.Errorf(engine.Internal, "defect in the training loop: %v", reason)
+			r.Log(fmt.Sprintf("panic: %v\n%s", reason, debug.Stack()))
+			err = engine.Errorf(engine.Internal, "defect in the training loop: %v; its place is in the log", reason)
 		}
 	}()
-	return run.Run(ctx, request, e, control, r)
+	return track.Run(ctx, request, e, control, r)
 }
 
 // listen carries requests to the run until the pipe ends. It lives as long as the supervisor's end of the pipe.
-func listen(in io.Reader, control *run.Control, r *reporter) {
+func listen(in io.Reader, control *run.Control, r *reporter, ended <-chan struct{}) {
 	for {
 		m, err := ReadMessage(in)
 		if err != nil {
@@ -129,7 +135,10 @@ func listen(in io.Reader, control *run.Control, r *reporter) {
 		case TypeMakeSample:
 			control.RequestSample()
 		case TypeAcknowledged:
-			r.replies <- m
+			select {
+			case r.replies <- m:
+			case <-ended:
+			}
 		}
 	}
 }
@@ -139,6 +148,7 @@ func listen(in io.Reader, control *run.Control, r *reporter) {
 type reporter struct {
 	replies chan Message  // answers to the one question that is open; stale ones are dropped by ask
 	gone    chan struct{} // closed by supervisorGone
+	once    sync.Once     // of supervisorGone
 	written chan struct{} // closed when the writer has ended
 
 	mu     sync.Mutex
@@ -206,7 +216,7 @@ func (r *reporter) send(m Message) {
 	}
 }
 
-func (r *reporter) supervisorGone() { close(r.gone) }
+func (r *reporter) supervisorGone() { r.once.Do(func() { close(r.gone) }) }
 
 // ask sends a message and waits for its answer.
 func (r *reporter) ask(ctx context.Context, m Message) error {

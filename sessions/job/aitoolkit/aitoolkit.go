@@ -37,7 +37,7 @@ func Translate(document map[string]any, maxSteps *int64, roots Roots) (*job.Job,
 	sort.Strings(t.warnings)
 	j.Warnings = t.warnings
 	if err := j.Check(); err != nil {
-		return nil, respell(err)
+		return nil, Respell(err)
 	}
 	return j, nil
 }
@@ -188,13 +188,16 @@ func resolve(root, path string) string {
 	return filepath.Join(root, path)
 }
 
-// respell renames fields of a Job to those of the document, where the table knows them.
-func respell(err error) error {
+// Respell renames the fields of a Job in a *job.Invalid to those of the document, where the table knows them.
+func Respell(err error) error {
 	invalid, ok := err.(*job.Invalid)
 	if !ok {
 		return err
 	}
 	for i, p := range invalid.Problems {
+		if p.Field == "output" {
+			invalid.Problems[i].Field = processField + ".training_folder"
+		}
 		for _, option := range job.Options {
 			if option.Path == p.Field && option.AIToolkit.Name != "" {
 				invalid.Problems[i].Field = processField + "." + option.AIToolkit.Name

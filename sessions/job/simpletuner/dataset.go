@@ -16,6 +16,7 @@ const defaultAlignment = 64
 
 // datasets reads the dataloader file.
 func (t *translation) datasets() {
+	t.resolution()
 	const name = "data_backend_config"
 	path := t.text(name)
 	if path == "" {
@@ -100,7 +101,6 @@ func (t *translation) entry(index int, raw any, seen map[string]bool) *entry {
 	if !ok || e.id == "" {
 		e.id = fmt.Sprint(index)
 		t.refuse(e.field("id"), "%s is not the name of a dataset; give every dataset a name of its own", values.Show(object["id"]))
-		delete(object, "id")
 	} else if seen[e.id] {
 		t.refuse(e.field("id"), "%q is the name of another dataset as well", e.id)
 	}
@@ -132,6 +132,9 @@ func (e *entry) field(name string) string { return "dataset " + e.id + ": " + na
 // parse checks every field against its row; only, when not nil, names those that mean something in this entry.
 func (e *entry) parse(object map[string]any, only map[string]bool) {
 	for _, name := range sortedKeys(object) {
+		if name == "id" {
+			continue // checked first, because every message names it
+		}
 		row, known := fields[name]
 		if !known {
 			e.t.warn("%s is not a field that this program knows; it has no effect", e.field(name))
@@ -200,6 +203,19 @@ func (e *entry) image(embeds map[string]*entry) {
 	e.sizes(&d)
 	e.crop(&d)
 	t.job.Datasets = append(t.job.Datasets, d)
+}
+
+// resolution checks the option in pixels, which a number of megapixels there is not.
+func (t *translation) resolution() {
+	if !t.set("resolution") || t.text("resolution_type") == "area" {
+		return
+	}
+	switch pixels := t.number("resolution"); {
+	case pixels < 256:
+		t.refuse(option("resolution"), "%v is below 256 pixels; give smaller sizes to single datasets, or megapixels with resolution_type area", pixels)
+	case pixels > 4096:
+		t.warn("%s: %v is above 4096 pixels, which few models and machines can do", option("resolution"), pixels)
+	}
 }
 
 func (e *entry) folder(d *job.Dataset) {

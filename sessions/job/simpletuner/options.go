@@ -2,6 +2,7 @@ package simpletuner
 
 import (
 	"encoding/json"
+	"io"
 	"maps"
 	"strings"
 
@@ -199,7 +200,7 @@ func decode(data []byte, into any) error {
 	if err := decoder.Decode(into); err != nil {
 		return err
 	}
-	if decoder.More() {
+	if _, err := decoder.Token(); err != io.EOF {
 		return errTrailing
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/stepd/stepd/sessions/job"
 	"github.com/stepd/stepd/sessions/job/internal/values"
@@ -198,8 +199,8 @@ func (r Row) parseText(value any) (any, error) {
 	default:
 		return nil, fmt.Errorf("%s is not a string", values.Show(value))
 	}
-	if strings.ContainsRune(text, 0) {
-		return nil, fmt.Errorf("%s holds a NUL character; remove it", values.Show(text))
+	if strings.ContainsRune(text, 0) || !utf8.ValidString(text) {
+		return nil, fmt.Errorf("%s holds characters that are no text (NUL or broken UTF-8); remove them", values.Show(text))
 	}
 	if len(text) > maxTextBytes {
 		return nil, fmt.Errorf("is longer than %d bytes", maxTextBytes)

@@ -30,8 +30,9 @@ type Request struct {
 	// Options are merged already: the saved environment, then the form.
 	Options Options
 	Roots   Roots
-	// Script tells whether the operator allows a command line; nil: none.
-	Script func(command string) bool
+	// Script returns the command line that a client means, and whether the operator allows it, as script.Allow.Resolve
+	// does; nil: none is allowed.
+	Script func(command string) (line string, allowed bool)
 	// Prober reads picture sizes, which a run of whole epochs needs to know its number of steps; nil: such runs are refused.
 	Prober dataset.Prober
 }
@@ -147,10 +148,19 @@ func (t *translation) parse(options Options) {
 
 func (t *translation) unknown(name string) {
 	if slices.ContainsFunc(foreign, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
-		t.notice("%s belongs to another model family; it has no effect", option(name))
+		t.notice("%s belongs to another model family; it has no effect", short(option(name)))
 		return
 	}
-	t.warn("%s is not an option that this program knows; it has no effect", option(name))
+	t.warn("%s is not an option that this program knows; it has no effect", short(option(name)))
+}
+
+// short bounds a name that may be anything.
+func short(name string) string {
+	const most = 100
+	if len(name) <= most {
+		return name
+	}
+	return strings.ToValidUTF8(name[:most], "") + "…"
 }
 
 // read checks one value against its row and says what becomes of it.
@@ -226,20 +236,31 @@ func (t *translation) copyOptions() {
 	}
 }
 
-// check lets the job check itself, with fields respelled where the table knows them.
+// check lets the job check itself.
 func (t *translation) check() {
 	var invalid *job.Invalid
-	if !errors.As(t.job.Check(), &invalid) {
-		return
+	if errors.As(Respell(t.job.Check()), &invalid) {
+		t.problems = append(t.problems, invalid.Problems...)
 	}
-	for _, problem := range invalid.Problems {
+}
+
+// Respell renames the fields of a Job in a *job.Invalid to options, where the table knows them.
+func Respell(err error) error {
+	var invalid *job.Invalid
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	for i, problem := range invalid.Problems {
+		if problem.Field == "output" {
+			invalid.Problems[i].Field = option("output_dir")
+		}
 		for name, row := range rows {
 			if row.path == problem.Field {
-				problem.Field = option(name)
+				invalid.Problems[i].Field = option(name)
 			}
 		}
-		t.problems = append(t.problems, problem)
 	}
+	return err
 }
 
 // secrets are options whose values do not leave the server.

@@ -5,7 +5,7 @@ import "github.com/stepd/stepd/sessions/job"
 // dataRows: options about data. Fields of single datasets are in datasetRows.
 var dataRows = []Row{
 	{Name: "data_backend_config", Kind: job.Text, Doc: "path of the dataloader JSON"},
-	{Name: "data_backend_sampling", Kind: job.Text, Default: "auto-weighting", Choices: []string{"auto-weighting", "uniform"}, Doc: "how datasets are chosen, see below"},
+	{Name: "data_backend_sampling", Kind: job.Text, Default: "auto-weighting", Choices: []string{"auto-weighting", "uniform"}, Doc: "how the dataset of a micro-batch is chosen, see above"},
 	{Name: "caption_strategy", Kind: job.Text, Default: "filename", Choices: captionStrategies, Doc: "of datasets that name none"},
 	{Name: "instance_prompt", Kind: job.Text, Doc: "of datasets that name none"},
 	{Name: "prepend_instance_prompt", Kind: job.Bool, Default: false, Doc: "of datasets that say nothing"},
@@ -18,7 +18,6 @@ var dataRows = []Row{
 	{Name: "target_downsample_size", Kind: job.Float, Min: 0, Max: 16384, Doc: "of datasets that name none"},
 	{Name: "aspect_bucket_rounding", Kind: job.Int, Default: 2, Min: 1, Max: 9, Doc: "decimals of aspect ratios"},
 	{Name: "aspect_bucket_alignment", Kind: job.Int, Default: 64, Min: 8, Max: 1024, Doc: "sides of buckets are multiples of it"},
-	{Name: "delete_problematic_images", Kind: job.Bool, Default: false, Doc: "trains without pictures that cannot be read; nothing is deleted"},
 	{Name: "vae_cache_clear_each_epoch", Kind: job.Bool, Default: false, Support: Refused, Doc: "new random crops in every epoch"},
 	{Name: "delete_unwanted_images", Kind: job.Bool, Default: false, Support: Hint, Doc: "pictures outside the size limits are left out; nothing is deleted"},
 	{Name: "disable_bucket_pruning", Kind: job.Bool, Default: false, Support: Hint, Doc: "buckets are never dropped: a short micro-batch is trained as it is"},

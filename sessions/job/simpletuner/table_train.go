@@ -27,7 +27,7 @@ var trainRows = []Row{
 	{Name: "i_know_what_i_am_doing", Kind: job.Bool, Default: false, Doc: "keeps `max_grad_norm` as it is"},
 	{Name: "use_ema", Kind: job.Bool, Default: false, Doc: "keeps a moving average of the weights; it is sampled and exported"},
 	{Name: "ema_decay", Kind: job.Float, Default: 0.995, Min: 0, Max: 1, Doc: "of the average, reached as (1+k)/(10+k) rises"},
-	{Name: "ema_validation", Kind: job.Text, Default: "comparison", Choices: []string{"none", "ema_only", "comparison"}, Doc: "validation pictures are made from the average; `none` is refused"},
+	{Name: "ema_validation", Kind: job.Text, Default: "comparison", Choices: []string{"none", "ema_only", "comparison"}, Doc: "validation pictures are made from the trained weights, from the average, or from both"},
 	{Name: "ema_update_interval", Kind: job.Int, Default: 1, Min: 1, Max: 1 << 40, Support: Refused, Doc: "steps between updates of the average"},
 	{Name: "ema_device", Kind: job.Text, Default: "cpu", Support: Hint, Doc: "where the average is kept"},
 	{Name: "ema_cpu_only", Kind: job.Bool, Support: Hint, Doc: "where the average is kept"},

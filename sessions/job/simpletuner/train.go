@@ -143,12 +143,6 @@ func (t *translation) objective() {
 		return
 	}
 	c.EMA = &engine.EMA{Decay: t.number("ema_decay")}
-	switch t.text("ema_validation") {
-	case "none":
-		t.refuse(option("ema_validation"), "\"none\": validation pictures are made from the averaged weights; use ema_only")
-	case "comparison":
-		t.notice("%s: validation pictures are made from the averaged weights only", option("ema_validation"))
-	}
 }
 
 func (t *translation) clip() {

@@ -22,20 +22,27 @@ func (t *translation) validation() {
 		t.refuse(option("validation_noise_scheduler"), "%q is not supported by this version; use ddim, euler, dpm++, or leave it out so that the model folder decides", t.text("validation_noise_scheduler"))
 	}
 	sizes := t.sizes()
-	if t.flag("validation_disable") || t.text("validation_method") == "external-script" || len(texts) == 0 {
+	if t.flag("validation_disable") {
 		return
+	}
+	t.job.Sampling.First = t.flag("validation_on_startup")
+	if t.external() || len(texts) == 0 {
+		return
+	}
+	count := int(t.integer("num_validation_images"))
+	if count == 1 {
+		count = 0 // as prompts of other dialects are written
 	}
 	for _, p := range texts {
 		for _, size := range sizes {
-			for i := range t.integer("num_validation_images") {
-				t.job.Sampling.Prompts = append(t.job.Sampling.Prompts, job.Prompt{
-					Text: p.text, Name: p.name, Negative: t.text("validation_negative_prompt"), Width: size[0], Height: size[1],
-					Steps: int(t.integer("validation_num_inference_steps")), Guidance: t.number("validation_guidance"),
-					Seed: t.validationSeed() + uint64(i), Sampler: sampler})
-			}
+			t.job.Sampling.Prompts = append(t.job.Sampling.Prompts, job.Prompt{
+				Text: p.text, Name: p.name, Negative: t.text("validation_negative_prompt"), Width: size[0], Height: size[1],
+				Steps: int(t.integer("validation_num_inference_steps")), Guidance: t.number("validation_guidance"),
+				Seed: t.validationSeed(), Sampler: sampler, Count: count})
 		}
 	}
-	t.job.Sampling.First = t.flag("validation_on_startup") || !t.flag("disable_benchmark")
+	t.job.Sampling.First = t.job.Sampling.First || !t.flag("disable_benchmark")
+	t.job.Sampling.Weights = map[string]string{"none": job.SampleTrained, "ema_only": job.SampleAveraged, "comparison": job.SampleBoth}[t.text("ema_validation")]
 	if t.flag("validation_preview") {
 		t.job.Sampling.Preview = int(t.integer("validation_preview_steps"))
 	}
