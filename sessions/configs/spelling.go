@@ -5,6 +5,8 @@ import (
 	"maps"
 	"reflect"
 	"strings"
+
+	"github.com/stepd/stepd/sessions/job/simpletuner"
 )
 
 const dashes = "--"
@@ -36,28 +38,47 @@ func set(options map[string]any, key string, value any) {
 	options[key] = value
 }
 
-// fold keeps one spelling of every option, "--name" or "name". Where both were sent with different values, one of them is
-// usually what the client read before (stored) and the other one is new: the new one is kept, and of two new ones the one
-// with dashes.
+// fold keeps one of the keys that spell the same option: "--name", "name", and old names of it. Where several were sent,
+// one of them is usually what the client read before (stored) and another one is new: the new one is kept, and among equals
+// the present name before old ones and dashes before none.
 func fold(sent, stored map[string]any) map[string]any {
-	folded := maps.Clone(sent)
-	for key, dashed := range sent {
-		name, ok := strings.CutPrefix(key, dashes)
-		plain, twice := sent[name]
-		if !ok || !twice {
-			continue
+	before := map[string]any{}
+	for key, value := range stored {
+		before[optionOf(key)] = value
+	}
+	kept := map[string]string{} // the key of each option
+	for key := range sent {
+		option := optionOf(key)
+		if rival, twice := kept[option]; !twice || strength(key, sent[key], before[option]) > strength(rival, sent[rival], before[option]) {
+			kept[option] = key
 		}
-		before, _ := lookup(stored, name)
-		if same(dashed, before) && !same(plain, before) {
-			delete(folded, key)
-		} else {
-			delete(folded, name)
-		}
+	}
+	folded := make(map[string]any, len(kept))
+	for _, key := range kept {
+		folded[key] = sent[key]
 	}
 	if value, ok := folded[dashes+dataloaderOption]; ok {
 		set(folded, dataloaderOption, value)
 	}
 	return folded
+}
+
+// optionOf is the option that a key spells.
+func optionOf(key string) string { return simpletuner.PresentName(strings.TrimPrefix(key, dashes)) }
+
+// strength orders keys of one option; no two keys have the same, except old names.
+func strength(key string, value, before any) int {
+	n := 0
+	if !same(value, before) {
+		n += 4
+	}
+	if strings.TrimPrefix(key, dashes) == optionOf(key) {
+		n += 2
+	}
+	if strings.HasPrefix(key, dashes) {
+		n++
+	}
+	return n
 }
 
 // shown is what clients get: the path of the dataloader under both spellings.

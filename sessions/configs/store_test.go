@@ -36,7 +36,7 @@ func TestCleanName(t *testing.T) {
 }
 
 func TestFold(t *testing.T) {
-	stored := map[string]any{"seed": json.Number("42"), "--lr": json.Number("1e-05")}
+	stored := map[string]any{"seed": json.Number("42"), "--lr": json.Number("1e-05"), "--validation_steps": json.Number("9")}
 	tests := []struct {
 		name       string
 		sent, want map[string]any
@@ -46,6 +46,8 @@ func TestFold(t *testing.T) {
 		{"plain is new", map[string]any{"lr": json.Number("2"), "--lr": json.Number("0.00001")}, map[string]any{"lr": json.Number("2")}},
 		{"both are new", map[string]any{"seed": 1, "--seed": 2}, map[string]any{"--seed": 2}},
 		{"a list counts as a whole", map[string]any{"p": []any{json.Number("1")}, "--p": []any{json.Number("1.0")}}, map[string]any{"--p": []any{json.Number("1.0")}}},
+		{"an old name is new", map[string]any{"seed": 1, "--validation_steps": 5, "--validation_step_interval": json.Number("9")}, map[string]any{"seed": 1, "--validation_steps": 5}},
+		{"a present name is new", map[string]any{"--validation_steps": json.Number("9"), "validation_step_interval": 5}, map[string]any{"validation_step_interval": 5}},
 		{"the dataloader is plain", map[string]any{"--data_backend_config": "x.json"}, map[string]any{"data_backend_config": "x.json"}},
 	}
 	for _, test := range tests {

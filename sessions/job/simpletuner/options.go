@@ -126,6 +126,9 @@ var required = map[string]bool{
 	"model_family": true, "model_type": true, "pretrained_model_name_or_path": true, "output_dir": true, "data_backend_config": true,
 }
 
+// PresentName is the name of an option that may be given by an old one.
+func PresentName(name string) string { return present(name) }
+
 // present is the present name of an option.
 func present(name string) string {
 	if now, old := renamed[name]; old {
