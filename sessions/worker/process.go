@@ -40,8 +40,8 @@ func (c Command) Launch(output func(line string)) (Process, error) {
 	cmd.Env = append(withoutSecrets(os.Environ()), c.Env...)
 	cmd.ExtraFiles = []*os.File{workerIn, workerOut} // fromSupervisor, toSupervisor
 	cmd.Stdout, cmd.Stderr = print, print
-	// A group of its own: Ctrl-C reaches only the server, and killing the group reaches what the worker started.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// A Unix session of its own: Ctrl-C reaches only the server, and what the worker started can be found and ended.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.WaitDelay = 2 * time.Second
 	err = cmd.Start()
 	closing := errors.Join(workerIn.Close(), workerOut.Close())
@@ -101,8 +101,8 @@ func (p *process) wait(print io.Closer, lines <-chan struct{}) {
 	p.mu.Lock()
 	p.done = true
 	p.mu.Unlock()
-	// The group may outlive its leader; nothing of a worker may.
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	// What the worker started may outlive it; nothing of a worker may.
+	killSession(p.cmd.Process.Pid)
 	_ = print.Close()
 	<-lines
 	p.exit = classify(p.cmd.ProcessState, err)
