@@ -70,9 +70,6 @@ func (s *Server) updateConfig(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.options.Configs.Get(kind, name); err != nil && !isBroken(err) {
-		return configFailure(err)
-	}
 	verdict := s.judge(kind, request.config, nil)
 	if err := verdict.refusal(request.config); err != nil {
 		return err

@@ -14,7 +14,10 @@ import (
 )
 
 // finding is one thing wrong with a configuration; the message names the field as well.
-type finding struct{ field, message string }
+type finding struct {
+	field, message string
+	unsupported    bool // right in itself, but this version cannot do it
+}
 
 // verdict is what there is to say about a configuration.
 type verdict struct {
@@ -43,7 +46,7 @@ func (s *Server) judge(kind configs.Kind, config any, prober dataset.Prober) *ve
 func (s *Server) judgeDatasets(config any) *verdict {
 	datasets, isList := config.([]any)
 	if !isList {
-		return &verdict{errors: []finding{{"", "a dataloader is a list of datasets"}}}
+		return &verdict{errors: []finding{{message: "a dataloader is a list of datasets"}}}
 	}
 	v := &verdict{}
 	translation, err := simpletuner.CheckDatasets(datasets, s.simpleTunerRoots())
@@ -65,11 +68,11 @@ func findings(err error) []finding {
 	case err == nil:
 		return nil
 	case !errors.As(err, &invalid):
-		return []finding{{"", err.Error()}}
+		return []finding{{message: err.Error()}}
 	}
 	all := make([]finding, len(invalid.Problems))
 	for i, p := range invalid.Problems {
-		all[i] = finding{p.Field, p.String()}
+		all[i] = finding{p.Field, p.String(), simpletuner.Unsupported(p)}
 		if p.Field == "" {
 			all[i].message = p.Message
 		}
@@ -88,8 +91,8 @@ var elsewhere = []string{
 	"validation_external_script", "webhook_config",
 }
 
-// judgeOptions lets the options be translated. Options of other families mean other things, so problems of them wait for
-// the start of a training as well.
+// judgeOptions lets the options be translated. What this version cannot do may be stored, with a warning, as may options of
+// other families, which mean other things there.
 func (s *Server) judgeOptions(options map[string]any, prober dataset.Prober) *verdict {
 	folded := simpletuner.Fold(options)
 	translation, err := s.translate(folded, prober)
@@ -100,7 +103,7 @@ func (s *Server) judgeOptions(options map[string]any, prober dataset.Prober) *ve
 	for _, f := range all {
 		name, isOption := strings.CutPrefix(f.field, "--")
 		_, given := folded[name]
-		if isOption && given && !foreign && !slices.Contains(elsewhere, name) {
+		if isOption && given && !foreign && !f.unsupported && !slices.Contains(elsewhere, name) {
 			v.errors = append(v.errors, f)
 		} else {
 			v.deferred = append(v.deferred, f)
@@ -160,7 +163,5 @@ func texts(findings []finding) []string {
 
 // list is never null in JSON.
 func list(items []string) []string { return append([]string{}, items...) }
-
-func isBroken(err error) bool { return errors.Is(err, configs.ErrBroken) }
 
 func isNotFound(err error) bool { return errors.Is(err, configs.ErrNotFound) }

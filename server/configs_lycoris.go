@@ -109,7 +109,7 @@ func same(value any, number string) bool {
 }
 
 func (v *verdict) add(field, format string, args ...any) {
-	v.errors = append(v.errors, finding{field, fmt.Sprintf(format, args...)})
+	v.errors = append(v.errors, finding{field: field, message: fmt.Sprintf(format, args...)})
 }
 
 // positive requires a number above zero where the field is present.

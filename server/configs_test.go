@@ -331,6 +331,19 @@ func TestConfigValidation(t *testing.T) {
 	assert.Contains(t, strings.Join(stringsOf(r["errors"]), "\n"), "dataset a: instance_data_dir: /nowhere is not a folder")
 }
 
+// What this version cannot train may be stored, so that an existing environment can be edited; validation says what is wrong.
+func TestUnsupportedOptionsAreStored(t *testing.T) {
+	a := serve(t, Options{})
+	config := answer{"model_family": "pixart", "model_type": "lora", "lora_type": "lycoris", "controlnet": true, "max_train_steps": 5, "num_train_epochs": 0}
+	stored := a.ok("POST", "/api/configs/", answer{"name": "one", "config": config})
+	verdict := a.ok("POST", "/api/configs/one/validate", nil)
+	for _, said := range []any{stored["validation"].(answer)["warnings"], verdict["errors"]} {
+		text := strings.Join(stringsOf(said), "\n")
+		assert.Contains(t, text, `--lora_type: "lycoris" is not supported by this version`)
+		assert.Contains(t, text, "--controlnet: true is not supported by this version")
+	}
+}
+
 func TestRedirectOfConfigs(t *testing.T) {
 	a := serve(t, Options{})
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}

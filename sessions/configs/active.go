@@ -46,11 +46,11 @@ func (s *Store) Active() (name string, options map[string]any, err error) {
 func (s *Store) Activate(name string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name, err := CleanName(name)
+	name, file, err := s.known(Model, name)
 	if err != nil {
 		return "", err
 	}
-	if _, err := s.get(Model, name); err != nil {
+	if _, err := s.load(Model, name, file); err != nil {
 		return "", err
 	}
 	return name, s.setActive(name)

@@ -70,11 +70,7 @@ func (s *Store) Update(kind Kind, name string, config any, details Details) (Met
 }
 
 func (s *Store) update(kind Kind, name string, config any, details Details) (Metadata, error) {
-	name, err := CleanName(name)
-	if err != nil {
-		return Metadata{}, err
-	}
-	file, err := s.find(kind, name)
+	name, file, err := s.known(kind, name)
 	if err != nil {
 		return Metadata{}, err
 	}
@@ -100,16 +96,12 @@ func (s *Store) Save(name string, options map[string]any) error {
 func (s *Store) Delete(kind Kind, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name, err := CleanName(name)
+	name, file, err := s.known(kind, name)
 	if err != nil {
 		return err
 	}
 	if kind == Model && name == s.active() {
 		return refuse(ErrActive, "Cannot delete the active configuration")
-	}
-	file, err := s.find(kind, name)
-	if err != nil {
-		return err
 	}
 	return s.discard(kind, file)
 }
@@ -131,16 +123,16 @@ func (s *Store) discard(kind Kind, file string) error {
 func (s *Store) Rename(kind Kind, name, newName string) (Metadata, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name, err := CleanName(name)
+	name, file, err := s.known(kind, name)
 	if err != nil {
 		return Metadata{}, err
 	}
-	old, err := s.get(kind, name)
+	old, err := s.load(kind, name, file)
 	if err != nil {
 		return Metadata{}, err
 	}
 	// A copy first, so that a crash leaves at least one whole environment.
-	metadata, err := s.duplicate(old, newName, func(m *Metadata) { *m = old.Metadata })
+	metadata, err := s.duplicate(old, file, newName, func(m *Metadata) { *m = old.Metadata })
 	if err != nil {
 		return Metadata{}, err
 	}
@@ -149,10 +141,6 @@ func (s *Store) Rename(kind Kind, name, newName string) (Metadata, error) {
 			return Metadata{}, err
 		}
 	}
-	file, err := s.find(kind, name)
-	if err != nil {
-		return Metadata{}, err
-	}
 	return metadata, s.discard(kind, file)
 }
 
@@ -160,15 +148,15 @@ func (s *Store) Rename(kind Kind, name, newName string) (Metadata, error) {
 func (s *Store) Copy(kind Kind, name, target string) (Metadata, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name, err := CleanName(name)
+	name, file, err := s.known(kind, name)
 	if err != nil {
 		return Metadata{}, err
 	}
-	old, err := s.get(kind, name)
+	old, err := s.load(kind, name, file)
 	if err != nil {
 		return Metadata{}, err
 	}
-	return s.duplicate(old, target, func(m *Metadata) {
+	return s.duplicate(old, file, target, func(m *Metadata) {
 		origin := name
 		if old.Metadata.Description != nil {
 			origin = *old.Metadata.Description
@@ -177,13 +165,9 @@ func (s *Store) Copy(kind Kind, name, target string) (Metadata, error) {
 	})
 }
 
-// duplicate writes old under another name; describe fills in the new metadata but for name and date.
-func (s *Store) duplicate(old Document, target string, describe func(*Metadata)) (Metadata, error) {
+// duplicate writes old, which lies in file, under another name; describe fills in the new metadata but for name and date.
+func (s *Store) duplicate(old Document, file, target string, describe func(*Metadata)) (Metadata, error) {
 	target, err := s.free(old.Kind, target)
-	if err != nil {
-		return Metadata{}, err
-	}
-	file, err := s.find(old.Kind, old.Name)
 	if err != nil {
 		return Metadata{}, err
 	}

@@ -149,15 +149,15 @@ func (s *Store) startingPoint(name string, request EnvironmentRequest) (map[stri
 func (s *Store) RegenerateDataloader(environment, requested string, starter bool) (Metadata, FilePlace, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name, err := CleanName(environment)
+	name, file, err := s.known(Model, environment)
 	if err != nil {
 		return Metadata{}, FilePlace{}, err
 	}
-	d, err := s.get(Model, name)
+	d, err := s.load(Model, name, file)
 	if err != nil {
 		return Metadata{}, FilePlace{}, err
 	}
-	file, err := s.dataloaderPlace(name, requested)
+	file, err = s.dataloaderPlace(name, requested)
 	if err != nil {
 		return Metadata{}, FilePlace{}, err
 	}

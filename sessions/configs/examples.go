@@ -117,7 +117,7 @@ func (e Example) template() template {
 
 func (s *Store) template(name string) (template, error) {
 	missing := refuse(ErrNotFound, "Template '%s' not found", name)
-	if _, err := CleanName(name); err != nil {
+	if !reachable(name) {
 		return template{}, missing
 	}
 	file := path.Join(templateFolder, name+".json")

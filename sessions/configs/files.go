@@ -59,19 +59,19 @@ func (s *Store) lycorisFile(environment string, options map[string]any) (string,
 func (s *Store) SaveLycoris(environment string, config map[string]any) (FilePlace, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name, err := CleanName(environment)
-	if err != nil {
-		return FilePlace{}, err
-	}
-	d, err := s.get(Model, name)
+	name, file, err := s.known(Model, environment)
 	if errors.Is(err, ErrNotFound) {
 		return FilePlace{}, refuse(ErrNotFound, "Environment '%s' not found", name)
 	}
 	if err != nil {
 		return FilePlace{}, err
 	}
+	d, err := s.load(Model, name, file)
+	if err != nil {
+		return FilePlace{}, err
+	}
 	options := d.Options()
-	file, err := s.lycorisFile(name, options)
+	file, err = s.lycorisFile(name, options)
 	if err != nil {
 		return FilePlace{}, err
 	}

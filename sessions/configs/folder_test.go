@@ -86,6 +86,9 @@ func TestExistingFolder(t *testing.T) {
 		_, err := s.Get(Model, name)
 		assert.ErrorIs(t, err, kind, name)
 	}
+	d, err = s.Get(Dataloader, "mixed:multidatabackend-512")
+	require.NoError(t, err)
+	assert.Empty(t, d.Config)
 	assert.Equal(t, before, tree(t, s), "reading changes nothing")
 
 	require.NoError(t, s.Save("broken", map[string]any{"seed": 1}), "what is broken can be replaced")
@@ -97,6 +100,24 @@ func TestExistingFolder(t *testing.T) {
 	require.Len(t, templates, 3)
 	assert.Equal(t, "start", *templates[0].Description)
 	assert.True(t, templates[0].IsTemplate)
+}
+
+// SimpleTuner's own folders have names that new environments may not have.
+func TestNamesOfExistingFolders(t *testing.T) {
+	s := open(t, t.TempDir())
+	writeFile(t, s, "flux.peft-lora+TREAD/config.json", `{"seed": 1}`)
+	assert.Contains(t, names(t, s, Model), "flux.peft-lora+TREAD")
+	require.NoError(t, s.Save("flux.peft-lora+TREAD", map[string]any{"--seed": 2}))
+	name, err := s.Activate("flux.peft-lora+TREAD")
+	require.NoError(t, err)
+	assert.Equal(t, "flux.peft-lora+TREAD", name)
+	_, err = s.Copy(Model, name, "a+b")
+	assert.ErrorIs(t, err, ErrBadName)
+	_, err = s.Rename(Model, name, "flux")
+	require.NoError(t, err)
+	assert.Equal(t, "flux", s.ActiveName())
+	assert.NoDirExists(t, filepath.Join(s.Dir(), "flux.peft-lora+TREAD"))
+	assert.ErrorIs(t, s.Save("flux.peft-lora+TREAD", nil), ErrBadName, "what is gone cannot be made again")
 }
 
 func TestOtherKinds(t *testing.T) {

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"errors"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -40,6 +41,24 @@ func CleanName(name string) (string, error) {
 		return "", refuse(ErrBadName, "Configuration name may not be longer than %d characters", longestName)
 	}
 	return name, nil
+}
+
+// known returns the name without ".json" and the file of a configuration that exists. Names that SimpleTuner's own folders
+// have, as "a+b", are taken although new ones are not.
+func (s *Store) known(kind Kind, name string) (clean, file string, err error) {
+	clean = bareName(name)
+	file, err = s.find(kind, clean)
+	if errors.Is(err, ErrNotFound) {
+		if _, bad := CleanName(name); bad != nil {
+			err = bad
+		}
+	}
+	return clean, file, err
+}
+
+// reachable tells whether a name can be that of a file or folder of the store.
+func reachable(name string) bool {
+	return name != "" && len(name) <= 255 && !strings.HasPrefix(name, ".") && !strings.ContainsAny(name, "/\\\x00")
 }
 
 // newName also refuses names that the store or the API needs for itself.

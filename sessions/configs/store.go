@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 )
@@ -97,7 +98,13 @@ var folderFile = map[Kind]string{Model: "config.json", Dataloader: "multidatabac
 // find returns the file of a configuration.
 func (s *Store) find(kind Kind, name string) (string, error) {
 	missing := refuse(ErrNotFound, "Configuration '%s' not found", name)
-	if _, err := CleanName(name); err != nil {
+	if !reachable(name) {
+		return "", missing
+	}
+	if folder, stem, other := strings.Cut(name, ":"); other && kind == Dataloader {
+		if file := path.Join(folder, stem+".json"); strings.HasPrefix(stem, "multidatabackend") && s.disk.exists(file) {
+			return file, nil
+		}
 		return "", missing
 	}
 	if kind == Webhook {

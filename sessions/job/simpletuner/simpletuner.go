@@ -83,6 +83,9 @@ func Translate(request Request) (*Translation, error) {
 		Suggestions: t.suggestions, Resolved: t.resolved()}, nil
 }
 
+// Unsupported tells whether a problem is that this version cannot do what is asked for, which is right in itself.
+func Unsupported(p job.Problem) bool { return strings.Contains(p.Message, "by this version") }
+
 // translation collects what is found on the way.
 type translation struct {
 	request  Request
