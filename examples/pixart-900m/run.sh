@@ -39,7 +39,7 @@ session() { curl -s "http://$address/sessions/$id"; }
 peak=0
 until session | grep -qE '"status": ?"(completed|error|aborted|interrupted)"'; do
     for pid in $(pgrep -P $server); do
-        now=$(sed -n 's/^VmHWM: *\([0-9]*\) kB/\1/p' "/proc/$pid/status" 2>/dev/null || true)
+        now=$(sed -n 's/^VmHWM:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$pid/status" 2>/dev/null || true)
         if [ "${now:-0}" -gt "$peak" ]; then peak=$now; fi
     done
     sleep 1
