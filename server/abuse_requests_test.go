@@ -26,12 +26,15 @@ type badRequest struct {
 type abuser struct {
 	*rand.Rand
 	routes []Route
+	rich   []Route        // those that take options of a job
 	job    map[string]any // of POST /sessions; its folders exist
+	form   options        // of POST /api/training/start; likewise
 }
 
 func newAbuser(seed uint64, routes []Route, a *api) *abuser {
 	taken := slices.DeleteFunc(slices.Clone(routes), func(r Route) bool { return r.Tag == tagPages })
-	return &abuser{Rand: rand.New(rand.NewPCG(seed, 0)), routes: taken, job: a.document("abused")}
+	rich := slices.DeleteFunc(slices.Clone(taken), func(r Route) bool { return !r.takesJob() && r.Spec.Body.Name != optionsBody.Name })
+	return &abuser{Rand: rand.New(rand.NewPCG(seed, 0)), routes: taken, rich: rich, job: a.document("abused"), form: a.fastPath(nil)}
 }
 
 // maker turns a route into a bad request, where its kind of badness is possible there.
@@ -52,12 +55,17 @@ var makers = []maker{
 	{"JSON", 4, (*abuser).brokenJSON},
 	{"missing", 4, (*abuser).missingField},
 	{"field", 8, (*abuser).wrongField},
+	{"form", 4, (*abuser).brokenForm},
 	{"option", 20, (*abuser).wrongOption},
+	{"form option", 20, (*abuser).wrongFormOption},
 }
 
-// request makes the i-th request; every route gets its turn.
+// request makes the i-th request. Every route gets its turn, and in between those that take the hundreds of options.
 func (g *abuser) request(i int) badRequest {
-	route := g.routes[i%len(g.routes)]
+	route := g.routes[i/2%len(g.routes)]
+	if i%2 == 1 {
+		route = pick(g, g.rich...)
+	}
 	var kinds []maker
 	for _, m := range makers {
 		kinds = append(kinds, slices.Repeat([]maker{m}, m.weight)...)
@@ -82,13 +90,14 @@ func (g *abuser) good(route Route) badRequest {
 	return good
 }
 
-// object is the body of a route that takes JSON.
+// object is the body of a route that takes nothing but JSON.
 func (g *abuser) object(route Route) map[string]any {
-	if !slices.Contains(route.Spec.Body.Media, mediaJSON) || route.Spec.Body.Example == nil {
+	media := route.Spec.Body.Media
+	if !slices.Contains(media, mediaJSON) || slices.Contains(media, mediaForm) || route.Spec.Body.Example == nil {
 		return nil
 	}
 	body := maps.Clone(route.Spec.Body.Example)
-	if route.Path == "/sessions" {
+	if route.takesJob() {
 		body["config"] = g.job
 	}
 	return body
@@ -253,56 +262,6 @@ func (g *abuser) missingField(route Route) (badRequest, bool) {
 	bad := g.good(route)
 	bad.body, bad.names = encode(body), field.Name
 	return bad, field.Required && g.reaches(route)
-}
-
-// wrongOption is a job of AI-Toolkit with one option of the option table that cannot be.
-func (g *abuser) wrongOption(route Route) (badRequest, bool) {
-	if route.Method != http.MethodPost || route.Path != "/sessions" {
-		return badRequest{}, false
-	}
-	option := pick(g, job.Options...)
-	if option.AIToolkit.Name == "" {
-		return badRequest{}, false
-	}
-	value, possible := g.wrongValue(option.Kind, option.Min, option.Max, option.Choices)
-	document := clone(g.job)
-	section := document["config"].(map[string]any)["process"].([]any)[0].(map[string]any)
-	if strings.HasPrefix(option.Path, "datasets[].") {
-		section = section["datasets"].([]any)[0].(map[string]any)
-	}
-	words := strings.Split(option.AIToolkit.Name, ".")
-	for _, word := range words[:len(words)-1] {
-		inner, ok := section[word].(map[string]any)
-		if !ok {
-			inner = map[string]any{}
-			section[word] = inner
-		}
-		section = inner
-	}
-	name := words[len(words)-1]
-	section[name] = value
-	return badRequest{method: route.Method, path: route.Path, body: encode(map[string]any{"config": document}), names: name}, possible
-}
-
-// wrongValue is a value that an option of this kind and these bounds cannot have.
-func (g *abuser) wrongValue(kind job.Kind, least, most float64, choices []string) (any, bool) {
-	if least != most && g.IntN(3) == 0 {
-		return pick[any](g, least-1, json.Number(fmt.Sprintf("%.0f", most+max(1, most/1e6))), json.Number("1e400")), true
-	}
-	if len(choices) > 0 && g.IntN(2) == 0 {
-		return pick[any](g, "nothing", "l2\x00", "L2 ", strings.Repeat("x", 70_000)), true
-	}
-	value := pick(g, wrongValues[kind]...)
-	number, isInt := value.(int)
-	return value, !isInt || least != most || number >= 0
-}
-
-func clone(document map[string]any) map[string]any {
-	var copied map[string]any
-	if err := json.Unmarshal([]byte(encode(document)), &copied); err != nil {
-		panic(err) // encode made it
-	}
-	return copied
 }
 
 // reaches tells whether a handler reads its body although what the path names is not there.

@@ -171,7 +171,7 @@ func (b *body) integer(name string, value any) (int64, bool) {
 		b.add("int_type", name, "Input should be a valid integer", value, nil)
 		return 0, false
 	}
-	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil && -largestInteger <= n && n <= largestInteger {
 		return n, true
 	}
 	number, err := strconv.ParseFloat(text, 64)
@@ -181,7 +181,7 @@ func (b *body) integer(name string, value any) (int64, bool) {
 		b.add("int_parsing", name, "Input should be a valid integer, unable to parse string as an integer", value, nil)
 	case number != math.Trunc(number):
 		b.add("int_from_float", name, "Input should be a valid integer, got a number with a fractional part", value, nil)
-	case math.Abs(number) > 1<<53:
+	case math.Abs(number) > largestInteger:
 		b.add("int_parsing_size", name, "Unable to parse input string as an integer, exceeded maximum size", value, nil)
 	default:
 		return int64(number), true

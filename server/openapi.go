@@ -97,12 +97,13 @@ func operation(route Route, named schemas) object {
 		o["security"] = []object{{"token": []string{}}, {"key": []string{}}}
 	}
 	if body := route.Spec.Body; len(body.Media) > 0 {
-		content := object{}
+		schema, content := named.ofBody(body), object{}
 		for _, media := range body.Media {
-			content[media] = object{"schema": body.schema()}
+			described := object{"schema": schema}
 			if body.Example != nil {
-				content[media] = object{"schema": body.schema(), "example": body.Example}
+				described["example"] = body.Example
 			}
+			content[media] = described
 		}
 		required := slices.ContainsFunc(body.Fields, func(f Field) bool { return f.Required })
 		o["requestBody"] = object{"content": content, "required": required}

@@ -61,6 +61,15 @@ func (b Body) schema() object {
 // schemas collects the named types of answers, so that the document describes each once.
 type schemas map[string]object
 
+// ofBody describes a body, by reference when it has a name.
+func (named schemas) ofBody(body Body) object {
+	if body.Name == "" {
+		return body.schema()
+	}
+	named[body.Name] = body.schema()
+	return object{"$ref": "#/components/schemas/" + body.Name}
+}
+
 // of describes the Go value of an answer: structs by their type, maps of any by their keys.
 func (named schemas) of(value any) object {
 	if value == nil {

@@ -24,6 +24,8 @@ type Field struct {
 
 // Body is the body of a request; the zero value is none.
 type Body struct {
+	// Name of its schema in the document; empty: it is written where it is used.
+	Name string
 	// Media are the content types that are read: mediaJSON, or mediaForm and mediaMultipart.
 	Media  []string
 	Fields []Field

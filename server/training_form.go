@@ -66,6 +66,9 @@ func (f *form) readMultipart(body []byte, boundary string) error {
 	if boundary == "" {
 		return errors.New("the header Content-Type names no boundary")
 	}
+	if !bytes.Contains(body, []byte("--"+boundary+"--")) {
+		return fmt.Errorf("not well-formed %s: the boundary that ends it is missing", mediaMultipart)
+	}
 	reader := multipart.NewReader(bytes.NewReader(body), boundary)
 	for {
 		part, err := reader.NextRawPart()

@@ -4,21 +4,40 @@ import (
 	"net/http"
 
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/job/simpletuner"
 )
 
 // optionsBody are the options of a job as fields of a form, with or without their dashes.
 var optionsBody = Body{
-	Media: []string{mediaMultipart, mediaForm, mediaJSON}, Open: true,
-	Fields: []Field{
+	Name: "TrainingOptions", Media: []string{mediaMultipart, mediaForm, mediaJSON}, Open: true,
+	Fields: append([]Field{
 		{Name: "__active_tab__", Kind: job.Text, Doc: "has no effect"},
 		{Name: "__disabled_fields__", Kind: job.Text, Doc: "options to leave out of the active environment, separated by commas"},
 		{Name: "__replace_active_config__", Kind: job.Bool, Doc: "do not merge over the active environment"},
-		{Name: "--model_family", Kind: job.Text, Doc: "pixart_sigma; this and all other options: docs/options.md"},
-		{Name: "--output_dir", Kind: job.Text, Doc: "folder of the run"},
-		{Name: "--data_backend_config", Kind: job.Text, Doc: "dataloader file"},
-		{Name: "--max_train_steps", Kind: job.Int, Max: largestInteger, Doc: "optimizer steps; give this or --num_train_epochs, and 0 for the other"},
-		{Name: "--num_train_epochs", Kind: job.Int, Max: largestInteger, Default: 1, Doc: "passes over the data"},
-	},
+	}, optionFields()...),
+	Example: map[string]any{"__active_tab__": "model", "--model_family": "pixart_sigma", "--model_type": "lora",
+		"--output_dir": "my-run", "--data_backend_config": "config/multidatabackend.json", "--max_train_steps": 200, "--num_train_epochs": 0},
+}
+
+// optionFields are the options of the dialect's table.
+func optionFields() []Field {
+	var fields []Field
+	for _, row := range simpletuner.Rows() {
+		f := Field{Name: "--" + row.Name, Kind: row.Kind, Default: row.Default, Min: row.Min, Max: row.Max, Choices: row.Choices, Doc: row.Doc}
+		if row.Kind == job.Texts || row.Kind == job.Object {
+			f.Kind, f.Default = job.Text, nil // JSON, as the text of a field
+		}
+		switch row.Support {
+		case simpletuner.Refused:
+			f.Doc += " (not supported: refused when it would change the result)"
+		case simpletuner.Hint:
+			f.Doc += " (has no effect)"
+		case simpletuner.Unserved:
+			f.Doc += " (not done)"
+		}
+		fields = append(fields, f)
+	}
+	return fields
 }
 
 var (

@@ -74,6 +74,15 @@ func index(lists ...[]Row) map[string]Row {
 	return all
 }
 
+// Rows are all options, by name.
+func Rows() []Row {
+	var list []Row
+	for _, name := range names(rows) {
+		list = append(list, rows[name])
+	}
+	return list
+}
+
 func find(name string) (Row, bool) {
 	row, ok := rows[name]
 	return row, ok
