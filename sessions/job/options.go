@@ -44,7 +44,7 @@ var Options = []Option{
 	{Path: "steps", Kind: Int, Unit: "steps", Min: 1, Max: 1 << 40, Doc: "length of the training; the learning-rate schedule is planned for it", AIToolkit: Spelling{"train.steps", 1000}},
 	{Path: "batch_size", Kind: Int, Min: 1, Max: 4096, Doc: "samples of one micro-batch", AIToolkit: Spelling{"train.batch_size", 1}, SimpleTuner: Spelling{"train_batch_size", 4}},
 	{Path: "engine.accumulation", Kind: Int, Min: 1, Max: 1 << 20, Doc: "micro-batches of one step", AIToolkit: Spelling{"train.gradient_accumulation", 1}, SimpleTuner: Spelling{"gradient_accumulation_steps", 1}},
-	{Path: "engine.gradient_checkpointing", Kind: Bool, Doc: "recompute activations instead of keeping them", AIToolkit: Spelling{"train.gradient_checkpointing", nil}, SimpleTuner: Spelling{"gradient_checkpointing", true}},
+	{Path: "engine.gradient_checkpointing", Kind: Bool, Doc: "recompute activations instead of keeping them; otherwise as many are kept as fit into memory", AIToolkit: Spelling{"train.gradient_checkpointing", nil}, SimpleTuner: Spelling{"gradient_checkpointing", nil}},
 	{Path: "engine.optimizer.lr", Kind: Float, Max: 1e6, Doc: "learning rate", AIToolkit: Spelling{"train.lr", 1e-6}, SimpleTuner: Spelling{"learning_rate", 4e-7}},
 	{Path: "engine.clip.norm", Kind: Float, Max: 1e30, Doc: "largest norm of all gradients together; 0 switches clipping off", AIToolkit: Spelling{"train.max_grad_norm", 1.0}},
 	{Path: "engine.noise.offset", Kind: Float, Min: -10, Max: 10, Doc: "adds this much of one normal number per channel to the noise", AIToolkit: Spelling{"train.noise_offset", 0.0}},

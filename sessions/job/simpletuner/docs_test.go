@@ -63,7 +63,7 @@ func tables(b *strings.Builder, table map[string]Row) {
 		}
 	}
 	section("Implemented", "| name | type | default | values | meaning |", Implemented, func(r Row) string {
-		return fmt.Sprintf("| `%s` | %s | %s | %s | %s |\n", r.Name, r.Kind, shown(r.Default), allowed(r), r.Doc)
+		return fmt.Sprintf("| `%s` | %s | %s | %s | %s |\n", r.Name, r.Kind, shown(r.Default), allowed(r), r.Doc+condition(r.Name, table))
 	})
 	section("Refused", "| name | type | taken | what it asks for | instead |", Refused, func(r Row) string {
 		var fine []string
@@ -84,6 +84,15 @@ func tables(b *strings.Builder, table map[string]Row) {
 	section("Without effect, with a notice", "| name | type | why |", Hint, func(r Row) string {
 		return fmt.Sprintf("| `%s` | %s | %s |\n", r.Name, r.Kind, r.Doc)
 	})
+}
+
+// condition tells on which option another one depends.
+func condition(name string, table map[string]Row) string {
+	need, conditional := needs[name]
+	if _, isOption := table[need.option]; !conditional || !isOption {
+		return ""
+	}
+	return fmt.Sprintf("; with `%s=%s`", need.option, need.value)
 }
 
 func shown(value any) string {

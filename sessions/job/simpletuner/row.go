@@ -42,6 +42,16 @@ type Row struct {
 
 var errTrailing = errors.New("something follows the value")
 
+// needs are options that mean something only while another one has a certain value.
+var needs = map[string]struct{ option, value string }{
+	"lora_type": {"model_type", "lora"}, "lora_rank": {"model_type", "lora"}, "lora_alpha": {"model_type", "lora"},
+	"lora_dropout": {"model_type", "lora"}, "init_lora": {"model_type", "lora"},
+	"ema_decay": {"use_ema", "true"}, "ema_validation": {"use_ema", "true"},
+	"noise_offset": {"offset_noise", "true"}, "noise_offset_probability": {"offset_noise", "true"},
+	"lr_scale_sqrt": {"lr_scale", "true"}, "lr_power": {"lr_scheduler", "polynomial"}, "lr_num_cycles": {"lr_scheduler", "cosine_with_restarts"},
+	"validation_preview_steps": {"validation_preview", "true"}, "validation_external_background": {"validation_method", "external-script"},
+}
+
 // rows are all options by name.
 var rows = index(fromJob(""), modelRows, trainRows, validationRows, dataRows, otherRows)
 

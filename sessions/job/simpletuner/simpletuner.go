@@ -147,6 +147,12 @@ func (t *translation) parse(options Options) {
 			t.values[name] = value
 		}
 	}
+	for _, name := range names(rows) {
+		need, conditional := needs[name]
+		if conditional && t.set(name) && rows[name].changes(t.values[name]) && fmt.Sprint(t.value(need.option)) != need.value {
+			t.notice("%s has no effect without %s=%s", option(name), option(need.option), need.value)
+		}
+	}
 }
 
 func (t *translation) unknown(name string) {
@@ -281,6 +287,7 @@ func (t *translation) resolved() Options {
 	}
 	all["seed"] = t.job.Engine.Seed
 	all["max_train_steps"] = t.job.Steps
+	all["output_dir"] = t.job.RunDir()
 	if t.job.Engine.Adapter == nil {
 		for _, name := range []string{"lora_type", "lora_rank", "lora_alpha", "lora_dropout"} {
 			delete(all, name)

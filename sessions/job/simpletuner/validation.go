@@ -191,14 +191,17 @@ func (t *translation) trackers() {
 		}
 	}
 	slices.Sort(tracking.To)
+	if slices.Contains(tracking.To, job.TrackWandb) {
+		t.notice("%s: wandb is an offline run in the run folder; upload it with \"wandb sync\"", option("report_to"))
+	}
 	if tracking.To = slices.Compact(tracking.To); len(tracking.To) > 0 {
 		t.job.Tracking = tracking
 	}
-	for _, name := range []string{"tracker_project_name", "tracker_run_name"} {
-		if strings.TrimSpace(t.text(name)) == "" {
-			what := map[string]string{"tracker_project_name": "Project", "tracker_run_name": "Run"}[name]
-			t.refuse(option(name), "%s name is required.", what)
-		}
+	if strings.TrimSpace(tracking.Project) == "" {
+		t.refuse(option("tracker_project_name"), "Project name is required.")
+	}
+	if tracking.Run == "" {
+		tracking.Run = t.job.Name
 	}
 	if comment := t.text("modelspec_comment"); comment != "" {
 		t.job.Metadata = map[string]string{"modelspec.comment": comment}
