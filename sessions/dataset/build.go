@@ -51,7 +51,7 @@ const shownProblems = 50
 
 func (e *BadPicturesError) Error() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "%d pictures cannot be used; repair or remove them, or set train.skip_bad_images:", len(e.Bad))
+	fmt.Fprintf(&text, "%d pictures cannot be used; repair or remove them, or train without them (train.skip_bad_images in AI-Toolkit's jobs, delete_problematic_images in SimpleTuner's):", len(e.Bad))
 	for i, p := range e.Bad {
 		if i == shownProblems {
 			fmt.Fprintf(&text, "\n  and %d more", len(e.Bad)-i)

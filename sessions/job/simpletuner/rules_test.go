@@ -12,69 +12,84 @@ import (
 	"github.com/stepd/stepd/sessions/job"
 )
 
-// What validate refuses, with the texts that clients look for.
+var loraOf8 = map[string]string{"model_type": "lora", "lora_rank": "8"}
+
+// refusals are what validate refuses of single options, with the texts that clients look for.
+var refusals = []struct {
+	changes map[string]string
+	problem string
+}{
+	{map[string]string{"max_train_steps": "0"}, "--max_train_steps: " + bothZero},
+	{map[string]string{"max_train_steps": ""}, bothZero},
+	{map[string]string{"num_train_epochs": "2"}, "--num_train_epochs: " + bothSet},
+	{map[string]string{"num_train_epochs": "None"}, bothSet}, // the default is 1
+	{map[string]string{"max_train_steps": "abc"}, "--max_train_steps: \"abc\" is not a whole number"},
+	{map[string]string{"max_train_steps": "-3"}, "--max_train_steps: -3 is outside 0 to"},
+	{map[string]string{"num_train_epochs": "many"}, "--num_train_epochs: \"many\" is not a number"},
+	{map[string]string{"num_train_epochs": "1", "max_train_steps": "0"}, "--num_train_epochs: the steps of an epoch are not known"},
+	{map[string]string{"lr_warmup_steps": "0.5"}, "--lr_warmup_steps: 0.5 is not a whole number"},
+	{map[string]string{"pretrained_model_name_or_path": ""}, "--pretrained_model_name_or_path: cannot be empty"},
+	{map[string]string{"pretrained_model_name_or_path": "no/such"}, "--pretrained_model_name_or_path: model no/such is not on this machine"},
+	{map[string]string{"pretrained_model_name_or_path": "../../etc"}, "is not the name of a model"},
+	{map[string]string{"output_dir": ""}, "--output_dir: Output directory is required."},
+	{map[string]string{"output_dir": "../x"}, "--output_dir: \"../x\" leads out"},
+	{map[string]string{"output_dir": "a/.hidden"}, "--output_dir: \".hidden\" cannot be the name"},
+	{map[string]string{"tracker_project_name": ""}, "--tracker_project_name: Project name is required."},
+	{map[string]string{"resolution": "128"}, "--resolution: "},
+	{map[string]string{"base_model_precision": "int8-quanto"}, "--base_model_precision: \"int8-quanto\" cannot be used with model_type=full"},
+	{merged(loraOf8, "base_model_precision", "int8-quanto"), "--base_model_precision: \"int8-quanto\": quantised weights"},
+	{map[string]string{"quantization_config": `{"a": 1}`}, "--quantization_config: "},
+	{merged(loraOf8, "deepspeed_config", "zero.json"), "--deepspeed_config: cannot be used with model_type=lora"},
+	{map[string]string{"model_family": "flux"}, "--model_family: \"flux\" is not a family that this version trains; it trains pixart_sigma"},
+	{map[string]string{"model_family": "None"}, "--model_family: is missing"},
+	{map[string]string{"model_type": "None"}, "--model_type: is missing"},
+	{map[string]string{"model_type": "half"}, "--model_type: \"half\" is not one of full, lora"},
+	{map[string]string{"pretrained_model_name_or_path": "None", "model_flavour": "1B"}, "--model_flavour: \"1B\" is not one of 600M-1024"},
+	{map[string]string{"optimizer": "optimi-lion"}, "--optimizer: \"optimi-lion\" is not supported by this version; use adamw, adamw_bf16, optimi-adamw"},
+	{map[string]string{"optimizer_beta1": "0.8"}, "--optimizer_beta1: and --optimizer_beta2 are set together"},
+	{map[string]string{"optimizer_config": "speed=3"}, "--optimizer_config: speed is not a parameter"},
+	{map[string]string{"optimizer_config": "betas=0.9"}, "is not two numbers"},
+	{map[string]string{"optimizer_config": "eps=abc"}, "eps=abc is not a number that fits"},
+	{map[string]string{"lr_scheduler": "sine"}, "--lr_scheduler: \"sine\" is not supported"},
+	{map[string]string{"lr_scheduler": "polynomial", "lr_end": "0.1"}, "--lr_end: 0.1 must be below the learning rate"},
+	{map[string]string{"lr_scheduler": "cosine", "lr_end": "0.1"}, "--lr_end: 0.1 is above the learning rate"},
+	{map[string]string{"train_batch_size": ""}, "--train_batch_size: 0 is outside 1 to 4096"},
+	{map[string]string{"gradient_accumulation_steps": "0"}, "--gradient_accumulation_steps: 0 is outside"},
+	{map[string]string{"offset_noise": "true"}, "--noise_offset_probability: 0.25"},
+	{map[string]string{"resume_from_checkpoint": "somewhere"}, "--resume_from_checkpoint: \"somewhere\" is neither latest"},
+	{map[string]string{"validation_resolution": "big"}, "--validation_resolution: \"big\" is not a size"},
+	{map[string]string{"validation_resolution": ","}, "--validation_resolution: names no size"},
+	{map[string]string{"validation_resolution": "1024x32"}, "with sides from 64"},
+	{map[string]string{"validation_noise_scheduler": "unipc"}, "--validation_noise_scheduler: \"unipc\" is not supported"},
+	{map[string]string{"report_to": "wandb,comet_ml"}, "--report_to: \"comet_ml\" is not supported"},
+	{merged(loraOf8, "lora_type", "lycoris"), "--lora_type: \"lycoris\" is not supported"},
+	{merged(loraOf8, "init_lora", "../../x.safetensors"), "--init_lora: \"../../x.safetensors\" leads out"},
+}
+
 func TestRefusals(t *testing.T) {
+	roots := makeRoots(t)
+	for _, test := range refusals {
+		_, err := translate(t, roots, test.changes)
+		require.ErrorContains(t, err, test.problem, "%v", test.changes)
+	}
+}
+
+func TestRefusedFiles(t *testing.T) {
 	roots := makeRoots(t)
 	writeConfig(t, roots, "broken.json", `[{"id": `)
 	writeConfig(t, roots, "object.json", `{"id": "x"}`)
 	writeConfig(t, roots, "two.json", `[] []`)
 	writeConfig(t, roots, "trailing.json", `[]]`)
 	writeConfig(t, roots, "list.json", `["a prompt"]`)
-	lora := map[string]string{"model_type": "lora", "lora_rank": "8"}
-	tests := []struct {
+	for _, test := range []struct {
 		changes map[string]string
 		problem string
 	}{
-		{map[string]string{"max_train_steps": "0"}, "--max_train_steps: " + bothZero},
-		{map[string]string{"max_train_steps": ""}, bothZero},
-		{map[string]string{"num_train_epochs": "2"}, "--num_train_epochs: " + bothSet},
-		{map[string]string{"num_train_epochs": "None"}, bothSet}, // the default is 1
-		{map[string]string{"max_train_steps": "abc"}, "--max_train_steps: \"abc\" is not a whole number"},
-		{map[string]string{"max_train_steps": "-3"}, "--max_train_steps: -3 is outside 0 to"},
-		{map[string]string{"num_train_epochs": "many"}, "--num_train_epochs: \"many\" is not a number"},
-		{map[string]string{"num_train_epochs": "1", "max_train_steps": "0"}, "--num_train_epochs: the steps of an epoch are not known"},
-		{map[string]string{"lr_warmup_steps": "0.5"}, "--lr_warmup_steps: 0.5 is not a whole number"},
-		{map[string]string{"pretrained_model_name_or_path": ""}, "--pretrained_model_name_or_path: cannot be empty"},
-		{map[string]string{"pretrained_model_name_or_path": "no/such"}, "--pretrained_model_name_or_path: model no/such is not on this machine"},
-		{map[string]string{"pretrained_model_name_or_path": "../../etc"}, "is not the name of a model"},
-		{map[string]string{"output_dir": ""}, "--output_dir: Output directory is required."},
-		{map[string]string{"output_dir": "../x"}, "--output_dir: \"../x\" leads out"},
-		{map[string]string{"output_dir": "a/.hidden"}, "--output_dir: \".hidden\" cannot be the name"},
-		{map[string]string{"tracker_project_name": ""}, "--tracker_project_name: Project name is required."},
-		{map[string]string{"resolution": "128"}, "--resolution: "},
-		{map[string]string{"base_model_precision": "int8-quanto"}, "--base_model_precision: \"int8-quanto\" cannot be used with model_type=full"},
-		{merged(lora, "base_model_precision", "int8-quanto"), "--base_model_precision: \"int8-quanto\": quantised weights"},
-		{map[string]string{"quantization_config": `{"a": 1}`}, "--quantization_config: "},
-		{merged(lora, "deepspeed_config", "zero.json"), "--deepspeed_config: cannot be used with model_type=lora"},
 		{map[string]string{"user_prompt_library": "none.json"}, "--user_prompt_library: file none.json does not exist (looked for " + roots.Configs},
 		{map[string]string{"user_prompt_library": "list.json"}, "--user_prompt_library: is not an object"},
 		{map[string]string{"user_prompt_library": `{"a/b": "x"}`}, "cannot be part of a file name"},
 		{map[string]string{"user_prompt_library": `{"a": 3}`}, "is neither a text nor an object"},
 		{map[string]string{"user_prompt_library": `{"a": {"prompt": "x", "adapter_strength": 0.5}}`}, "adapter_strength 0.5 is not supported"},
-		{map[string]string{"model_family": "flux"}, "--model_family: \"flux\" is not a family that this version trains; it trains pixart_sigma"},
-		{map[string]string{"model_family": "None"}, "--model_family: is missing"},
-		{map[string]string{"model_type": "None"}, "--model_type: is missing"},
-		{map[string]string{"model_type": "half"}, "--model_type: \"half\" is not one of full, lora"},
-		{map[string]string{"pretrained_model_name_or_path": "None", "model_flavour": "1B"}, "--model_flavour: \"1B\" is not one of 600M-1024"},
-		{map[string]string{"optimizer": "optimi-lion"}, "--optimizer: \"optimi-lion\" is not supported by this version; use adamw, adamw_bf16, optimi-adamw"},
-		{map[string]string{"optimizer_beta1": "0.8"}, "--optimizer_beta1: and --optimizer_beta2 are set together"},
-		{map[string]string{"optimizer_config": "speed=3"}, "--optimizer_config: speed is not a parameter"},
-		{map[string]string{"optimizer_config": "betas=0.9"}, "is not two numbers"},
-		{map[string]string{"optimizer_config": "eps=abc"}, "eps=abc is not a number that fits"},
-		{map[string]string{"lr_scheduler": "sine"}, "--lr_scheduler: \"sine\" is not supported"},
-		{map[string]string{"lr_scheduler": "polynomial", "lr_end": "0.1"}, "--lr_end: 0.1 must be below the learning rate"},
-		{map[string]string{"lr_scheduler": "cosine", "lr_end": "0.1"}, "--lr_end: 0.1 is above the learning rate"},
-		{map[string]string{"train_batch_size": ""}, "--train_batch_size: 0 is outside 1 to 4096"},
-		{map[string]string{"gradient_accumulation_steps": "0"}, "--gradient_accumulation_steps: 0 is outside"},
-		{map[string]string{"offset_noise": "true"}, "--noise_offset_probability: 0.25"},
-		{map[string]string{"resume_from_checkpoint": "somewhere"}, "--resume_from_checkpoint: \"somewhere\" is neither latest"},
-		{map[string]string{"validation_resolution": "big"}, "--validation_resolution: \"big\" is not a size"},
-		{map[string]string{"validation_resolution": ","}, "--validation_resolution: names no size"},
-		{map[string]string{"validation_resolution": "1024x32"}, "with sides from 64"},
-		{map[string]string{"validation_noise_scheduler": "unipc"}, "--validation_noise_scheduler: \"unipc\" is not supported"},
-		{map[string]string{"report_to": "wandb,comet_ml"}, "--report_to: \"comet_ml\" is not supported"},
-		{merged(lora, "lora_type", "lycoris"), "--lora_type: \"lycoris\" is not supported"},
-		{merged(lora, "init_lora", "../../x.safetensors"), "--init_lora: \"../../x.safetensors\" leads out"},
 		{map[string]string{"webhook_config": `{"webhook_type": "slack"}`}, "--webhook_config: webhook_type: \"slack\" is neither"},
 		{map[string]string{"webhook_config": `{"webhook_type": "raw"}`}, "--webhook_config: callback_url: is missing"},
 		{map[string]string{"webhook_config": `[{"callback_url": "http://a"}, {"callback_url": "ftp://b", "log_level": "loud"}]`}, "--webhook_config[1]: log_level: \"loud\""},
@@ -88,8 +103,7 @@ func TestRefusals(t *testing.T) {
 		{map[string]string{"data_backend_config": "trailing.json"}, "is not valid JSON"},
 		{map[string]string{"data_backend_config": "object.json"}, "is not a list of datasets"},
 		{map[string]string{"data_backend_config": roots.Configs}, "is not a regular file"},
-	}
-	for _, test := range tests {
+	} {
 		_, err := translate(t, roots, test.changes)
 		require.ErrorContains(t, err, test.problem, "%v", test.changes)
 	}

@@ -248,9 +248,31 @@ func (t *translation) copyOptions() {
 // check lets the job check itself.
 func (t *translation) check() {
 	var invalid *job.Invalid
-	if errors.As(Respell(t.job.Check()), &invalid) {
-		t.problems = append(t.problems, invalid.Problems...)
+	if !errors.As(Respell(t.job.Check()), &invalid) {
+		return
 	}
+	for _, problem := range invalid.Problems {
+		problem.Field = t.respellDataset(problem.Field)
+		t.problems = append(t.problems, problem)
+	}
+}
+
+// respellDataset names a field "datasets[0].…" as the dataloader file does.
+func (t *translation) respellDataset(field string) string {
+	for i, d := range t.job.Datasets {
+		path, inside := strings.CutPrefix(field, fmt.Sprintf("datasets[%d].", i))
+		if !inside {
+			continue
+		}
+		for name, row := range fields {
+			if row.path == path {
+				path = name
+				break
+			}
+		}
+		return "dataset " + d.ID + ": " + path
+	}
+	return field
 }
 
 // Respell renames the fields of a Job in a *job.Invalid to options, where the table knows them.
