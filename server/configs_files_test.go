@@ -158,7 +158,8 @@ func TestWebhookTest(t *testing.T) {
 	assert.Equal(t, "t", delivered[0].receiver.AuthToken)
 	assert.Equal(t, answer{"event": "test", "message": "SimpleTuner webhook test from 'raw'", "webhook_name": "raw"}, delivered[0].payload)
 	assert.Equal(t, "https://discord.com/api/webhooks/1", delivered[1].receiver.URL)
-	assert.Equal(t, answer{"content": "[demo] SimpleTuner webhook test from 'chat'"}, delivered[1].payload)
+	assert.Equal(t, "[demo]", delivered[1].receiver.Prefix)
+	assert.Equal(t, answer{"event": "test", "message": "SimpleTuner webhook test from 'chat'", "webhook_name": "chat"}, delivered[1].payload)
 	a.put("webhooks/broken.json", `{"webhook_type": "raw"}`)
 	assert.Equal(t, answer{"success": false, "error": "Missing required field: 'callback_url' for raw webhook"}, a.ok("POST", "/api/configs/webhooks/broken/test", nil))
 }

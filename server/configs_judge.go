@@ -1,9 +1,11 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -112,9 +114,18 @@ func (s *Server) judgeOptions(options map[string]any, prober dataset.Prober) *ve
 	return v
 }
 
+// receiverCheckWait bounds how long DNS may take over all receivers of a job.
+const receiverCheckWait = 3 * time.Second
+
 // translate turns options into a job with what this server knows and allows.
 func (s *Server) translate(options simpletuner.Options, prober dataset.Prober) (*simpletuner.Translation, error) {
-	return simpletuner.Translate(simpletuner.Request{Options: options, Roots: s.simpleTunerRoots(), Script: s.options.Script, Prober: prober})
+	request := simpletuner.Request{Options: options, Roots: s.simpleTunerRoots(), Script: s.options.Script, Prober: prober}
+	if s.options.CheckReceiver != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), receiverCheckWait)
+		defer cancel()
+		request.Receiver = func(w job.Webhook) []job.Problem { return s.options.CheckReceiver(ctx, w) }
+	}
+	return simpletuner.Translate(request)
 }
 
 func (s *Server) simpleTunerRoots() simpletuner.Roots {

@@ -112,9 +112,6 @@ func (s *Server) testWebhook(c *fiber.Ctx) error {
 	receiver := receiverOf(object)
 	message := fmt.Sprintf("SimpleTuner webhook test from '%s'", d.Name)
 	payload := map[string]any{"event": "test", "message": message, "webhook_name": d.Name}
-	if receiver.Type == "discord" {
-		payload = map[string]any{"content": strings.TrimSpace(receiver.Prefix + " " + message)}
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), webhookTestWait)
 	defer cancel()
 	if err := s.options.Deliver(ctx, receiver, payload); err != nil {

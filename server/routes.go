@@ -58,6 +58,7 @@ var routes = []Route{
 	{http.MethodGet, "/sessions/:id/logs", tagSessions, Token, "recent log lines", (*Server).getLogs, getLogsSpec},
 	{http.MethodGet, "/sessions/:id/logs/stream", tagSessions, Token, "log lines as they come: plain text, or SSE when the client accepts it", (*Server).streamLogs, streamLogsSpec},
 	{http.MethodGet, "/sessions/:id/events", tagSessions, Token, "numbered events; as SSE when the client accepts it", (*Server).getEvents, getEventsSpec},
+	{http.MethodGet, "/sessions/:id/webhooks", tagSessions, Token, "how far the receivers of its events have got, and what they will not get", (*Server).getReceivers, getReceiversSpec},
 	{http.MethodPost, "/sessions/:id/epochs", tagSessions, Token, "gone", (*Server).grantEpochs, grantEpochsSpec},
 
 	{http.MethodGet, "/api/configs/", tagConfigurations, Token, "all configurations of a type, and which environment is active", (*Server).listConfigs, listConfigsSpec},

@@ -23,6 +23,7 @@ import (
 	"github.com/stepd/stepd/sessions/dataset"
 	"github.com/stepd/stepd/sessions/job"
 	"github.com/stepd/stepd/sessions/job/aitoolkit"
+	"github.com/stepd/stepd/sessions/notify"
 )
 
 // Options configure a Server.
@@ -34,6 +35,10 @@ type Options struct {
 	Configs *configs.Store
 	// Deliver sends one message to a receiver of events, to test it; nil: receivers cannot be tested.
 	Deliver func(ctx context.Context, receiver job.Webhook, payload any) error
+	// CheckReceiver lists what is wrong with a receiver of events; nil: only its shape is checked.
+	CheckReceiver func(ctx context.Context, receiver job.Webhook) []job.Problem
+	// Receivers tells how far the receivers of a session have got; nil: nothing is sent.
+	Receivers func(ctx context.Context, session *sessions.Session) ([]notify.Status, error)
 	// Prober reads the sizes of pictures, which a training of whole epochs needs to know its length.
 	Prober dataset.Prober
 	// Script returns the command line that a client means, and whether the operator allows it; nil: none is allowed.

@@ -18,6 +18,7 @@ import (
 	"github.com/stepd/stepd/sessions"
 	"github.com/stepd/stepd/sessions/configs"
 	"github.com/stepd/stepd/sessions/job/aitoolkit"
+	"github.com/stepd/stepd/sessions/notify"
 	"github.com/stepd/stepd/sessions/script"
 	"github.com/stepd/stepd/sessions/worker"
 )
@@ -34,6 +35,7 @@ type serveOptions struct {
 	scripts       []string
 	anyScript     bool
 	allow         *script.Allow
+	webhooks      []string
 }
 
 func serveCommand() *cobra.Command {
@@ -54,6 +56,7 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&o.roots.Outputs, "outputs", "", "where relative output folders start; empty: the working directory")
 	flags.StringArrayVar(&o.scripts, "allow-script", nil, "NAME=COMMAND… that jobs may start, by the name or by that very command; repeat for several")
 	flags.BoolVar(&o.anyScript, "allow-client-scripts", false, "let jobs start any command; on loopback addresses only")
+	flags.StringArrayVar(&o.webhooks, "allow-webhook", nil, "HOST[:PORT] of receivers of events that may be private, speak plain http or have any certificate; repeat for several")
 	flags.BoolVar(&o.noAuth, "no-auth", false, "ask for no token; on loopback addresses only")
 	return command
 }
@@ -91,17 +94,18 @@ func serve(o serveOptions) error {
 	if err != nil {
 		return err
 	}
+	notifier, err := newNotifier(manager, o.webhooks, log)
+	if err != nil {
+		return errors.Join(err, manager.Close(ctx))
+	}
+	notifier.Start()
 	srv := server.New(server.Options{Manager: manager, Roots: o.roots, Configs: environments, Prober: core, Script: o.allow.Resolve,
+		Deliver: deliver(notifier), CheckReceiver: notifier.Check, Receivers: notifier.Status,
 		Version: core.Info().Version, Token: token, Hosts: o.hosts, Logger: log})
 	if o.anyScript {
 		log.Warn("clients may start any command with the rights of this server, because of --allow-client-scripts")
 	}
-	for _, listener := range listeners {
-		log.Info("serving", zap.String("address", "http://"+listener.Addr().String()))
-		if address, ok := listener.Addr().(*net.TCPAddr); ok && !address.IP.IsLoopback() {
-			log.Warn("other machines reach this address, and the token crosses the network unencrypted; put a TLS proxy in front", zap.Stringer("address", address))
-		}
-	}
+	announce(log, listeners)
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(listeners) }()
 	select {
@@ -112,7 +116,17 @@ func serve(o serveOptions) error {
 	}
 	ended, cancel := context.WithTimeout(context.Background(), shutdownGrace)
 	defer cancel()
-	return errors.Join(err, manager.Close(ended), srv.Shutdown(ended), environments.Close())
+	// The notifier ends first, for it reads the manager's store; what happens from here on is sent by the next server.
+	return errors.Join(err, notifier.Close(), manager.Close(ended), srv.Shutdown(ended), environments.Close())
+}
+
+func announce(log *zap.Logger, listeners []net.Listener) {
+	for _, listener := range listeners {
+		log.Info("serving", zap.String("address", "http://"+listener.Addr().String()))
+		if address, ok := listener.Addr().(*net.TCPAddr); ok && !address.IP.IsLoopback() {
+			log.Warn("other machines reach this address, and the token crosses the network unencrypted; put a TLS proxy in front", zap.Stringer("address", address))
+		}
+	}
 }
 
 // complete makes paths absolute, and refuses to serve other machines without a token or to run whatever they like.
@@ -126,6 +140,9 @@ func (o *serveOptions) complete() error {
 			return usageError("%w", err)
 		}
 		*path = absolute
+	}
+	if err := notify.CheckAllow(o.webhooks); err != nil {
+		return usageError("%w", err)
 	}
 	for _, address := range o.listen {
 		host, _, err := net.SplitHostPort(address)

@@ -18,6 +18,8 @@ type Webhook struct {
 	// AuthToken is sent as X-API-Key; Secret signs every request.
 	AuthToken string `json:"auth_token,omitempty"`
 	Secret    string `json:"secret,omitempty"`
+	// SkipVerify accepts any certificate; for hosts that the operator allowed only.
+	SkipVerify bool `json:"ssl_no_verify,omitempty"`
 	// Interval is the number of steps between reports of progress; 0: every step.
 	Interval int64 `json:"interval,omitempty"`
 }

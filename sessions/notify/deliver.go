@@ -32,6 +32,9 @@ func (s *Service) Check(ctx context.Context, w job.Webhook) []job.Problem {
 			add("secret", err.Error())
 		}
 	}
+	if u, err := s.policy.parse(w.URL); w.SkipVerify && err == nil && !s.policy.allows(u.Hostname(), portOf(u)) {
+		add("ssl_no_verify", "is refused, certificates are verified; the operator can allow it with --allow-webhook "+hostPort(u))
+	}
 	if w.Interval < 0 {
 		add("interval", "is negative; use a number of steps, or 0 for every step")
 	}

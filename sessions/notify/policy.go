@@ -69,6 +69,9 @@ func (p *policy) allows(host, port string) bool {
 
 // parse reads the URL of a receiver. Errors never quote it, for its path may hold a secret.
 func (p *policy) parse(text string) (*url.URL, error) {
+	if text == "" {
+		return nil, errors.New("is missing; use https://HOST/PATH")
+	}
 	u, err := url.Parse(text)
 	if err != nil {
 		return nil, errors.New("is not a URL; use https://HOST/PATH")
@@ -90,9 +93,9 @@ func (p *policy) parse(text string) (*url.URL, error) {
 	case p.allows(host, port):
 		return u, nil
 	case u.Scheme == "http":
-		return nil, fmt.Errorf("is plain http; use https, or have the operator start the server with --allow-webhook %s", net.JoinHostPort(host, port))
+		return nil, fmt.Errorf("is plain http; use https, or have the operator start the server with --allow-webhook %s", hostPort(u))
 	case port != "443":
-		return nil, fmt.Errorf("has port %s; use 443, or have the operator start the server with --allow-webhook %s", port, net.JoinHostPort(host, port))
+		return nil, fmt.Errorf("has port %s; use 443, or have the operator start the server with --allow-webhook %s", port, hostPort(u))
 	}
 	return u, p.checkName(host, port)
 }
@@ -106,6 +109,8 @@ func portOf(u *url.URL) string {
 	}
 	return "443"
 }
+
+func hostPort(u *url.URL) string { return net.JoinHostPort(u.Hostname(), portOf(u)) }
 
 func plainASCII(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })

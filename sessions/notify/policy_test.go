@@ -74,7 +74,7 @@ var addresses = []struct{ url, problem string }{
 	{"gopher://public.example/", "scheme"},
 	{"javascript:alert(1)", "scheme"},
 	{"//public.example/", "scheme"},
-	{"", "scheme"},
+	{"", "missing"},
 	{"https://[::1", "not a URL"},
 	{"https://public.example/\x00", "not a URL"},
 }
@@ -133,9 +133,14 @@ func TestCertificatesAreVerified(t *testing.T) {
 	require.ErrorContains(t, service.Deliver(testContext(t), webhook, Payload{Type: "test"}), "certificate")
 	trust(service, r)
 	require.NoError(t, service.Deliver(testContext(t), webhook, Payload{Type: "test"}))
+	hasty, err := New(Options{Manager: openManager(t, t.TempDir()), Allow: []string{"127.0.0.1"}})
+	require.NoError(t, err)
+	webhook.SkipVerify = true
+	require.NoError(t, hasty.Deliver(testContext(t), webhook, Payload{Type: "test"}), "the operator allowed the host")
+	webhook.SkipVerify = false
 	webhook.URL = strings.Replace(r.server.URL, "127.0.0.1", "other.example", 1)
 	require.ErrorContains(t, service.Deliver(testContext(t), webhook, Payload{Type: "test"}), "certificate", "of another name")
-	assert.Len(t, r.got, 1)
+	assert.Len(t, r.got, 2)
 }
 
 func TestTheEnvironmentsProxyIsNotAsked(t *testing.T) {
@@ -153,6 +158,10 @@ func TestCheckListsEveryProblem(t *testing.T) {
 		fields = append(fields, problem.Field)
 	}
 	assert.Equal(t, []string{"type", "url", "level", "auth_token", "secret", "interval"}, fields)
+	problems := service.Check(testContext(t), job.Webhook{Type: job.WebhookRaw, URL: "https://hooks.example/1", SkipVerify: true})
+	require.Len(t, problems, 1)
+	assert.Equal(t, "ssl_no_verify", problems[0].Field)
+	assert.Contains(t, problems[0].Message, "--allow-webhook hooks.example:443")
 	assert.Empty(t, service.Check(testContext(t), job.Webhook{Type: job.WebhookRaw, URL: "https://hooks.example/1", Level: "error",
 		AuthToken: "token", Secret: testSecret, Interval: 5}))
 }

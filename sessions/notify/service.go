@@ -76,6 +76,12 @@ func New(o Options) (*Service, error) {
 		ledger: newLedger(o.Manager.Deliveries(), o.Logger), lanes: map[*sessions.Session][]*lane{}}, nil
 }
 
+// CheckAllow tells whether entries are what Options.Allow takes.
+func CheckAllow(entries []string) error {
+	_, err := newPolicy(entries, nil)
+	return err
+}
+
 // labelled reads the receivers from the session's label.
 func labelled(s *sessions.Session) []job.Webhook {
 	var list []job.Webhook
@@ -101,6 +107,7 @@ func (s *Service) Close() error {
 	}
 	s.work.Wait()
 	s.sender.client.CloseIdleConnections()
+	s.sender.lax.CloseIdleConnections()
 	return s.ledger.close()
 }
 

@@ -33,6 +33,8 @@ type Request struct {
 	// Script returns the command line that a client means, and whether the operator allows it, as script.Allow.Resolve
 	// does; nil: none is allowed.
 	Script func(command string) (line string, allowed bool)
+	// Receiver lists what is wrong with a webhook, as notify.Service.Check does; nil: only its shape is checked.
+	Receiver func(job.Webhook) []job.Problem
 	// Prober reads picture sizes, which a run of whole epochs needs to know its number of steps; nil: such runs are refused.
 	Prober dataset.Prober
 }

@@ -218,6 +218,9 @@ func trackerNames(value any) []string {
 	return nil
 }
 
+// maxReceivers bounds what one job can make the server send.
+const maxReceivers = 16
+
 // receivers reads the webhooks.
 func (t *translation) receivers() {
 	const name = "webhook_config"
@@ -228,6 +231,10 @@ func (t *translation) receivers() {
 	list, ok := document.([]any)
 	if !ok {
 		list = []any{document}
+	}
+	if len(list) > maxReceivers {
+		t.refuse(option(name), "lists %d receivers; use at most %d", len(list), maxReceivers)
+		return
 	}
 	for i, entry := range list {
 		field := option(name)
@@ -266,17 +273,7 @@ func (t *translation) receiver(field string, object map[string]any) {
 		return
 	}
 	hook.URL = text(key, "")
-	if !strings.HasPrefix(hook.URL, "http://") && !strings.HasPrefix(hook.URL, "https://") {
-		t.refuse(field, "%s: is missing or not an http or https address", key)
-	}
-	switch hook.Level {
-	case "debug", "info", "warning", "error", "critical":
-	default:
-		t.refuse(field, "log_level: %q is not one of debug, info, warning, error, critical", hook.Level)
-	}
-	if off, ok := asBool(object["ssl_no_verify"]); ok && off {
-		t.warn("%s: ssl_no_verify has no effect; certificates are always checked", field)
-	}
+	hook.SkipVerify, _ = asBool(object["ssl_no_verify"])
 	if interval, ok := values.Number(object["reporting_interval"]); ok && interval >= 1 {
 		hook.Interval = int64(interval)
 	}
@@ -285,7 +282,33 @@ func (t *translation) receiver(field string, object map[string]any) {
 			t.warn("%s: %s is not a field that this program knows; it has no effect", field, known)
 		}
 	}
+	check := t.request.Receiver
+	if check == nil {
+		check = checkReceiver
+	}
+	names := map[string]string{"url": key, "level": "log_level", "interval": "reporting_interval"}
+	for _, problem := range check(hook) {
+		name, renamed := names[problem.Field]
+		if !renamed {
+			name = problem.Field
+		}
+		t.refuse(field, "%s: %s", name, problem.Message)
+	}
 	t.webhooks = append(t.webhooks, hook)
+}
+
+// checkReceiver checks the shape of a webhook where nothing is sent.
+func checkReceiver(hook job.Webhook) (problems []job.Problem) {
+	if !strings.HasPrefix(hook.URL, "http://") && !strings.HasPrefix(hook.URL, "https://") {
+		problems = append(problems, job.Problem{Field: "url", Message: "is missing or not an http or https address"})
+	}
+	switch hook.Level {
+	case "debug", "info", "warning", "error", "critical":
+	default:
+		problems = append(problems, job.Problem{Field: "level",
+			Message: fmt.Sprintf("%q is not one of debug, info, warning, error, critical", hook.Level)})
+	}
+	return problems
 }
 
 var webhookKeys = map[string]bool{"webhook_type": true, "callback_url": true, "webhook_url": true, "message_prefix": true, "log_level": true,
