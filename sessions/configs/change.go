@@ -177,10 +177,10 @@ func (s *Store) duplicate(old Document, file, target string, describe func(*Meta
 	if old.Kind != Model {
 		return s.store(old.Kind, metadata, old.Config, nil, s.newFile(old.Kind, target))
 	}
-	options := repoint(old.Options(), old.Name, target).(map[string]any)
 	if path.Dir(file) == "." {
-		return s.store(Model, metadata, options, nil, target+".json")
+		return s.store(Model, metadata, old.Config, nil, target+".json")
 	}
+	options := repoint(old.Options(), old.Name, target).(map[string]any)
 	if s.disk.exists(target) {
 		return Metadata{}, refuse(ErrExists, "Configuration '%s' already exists", target)
 	}

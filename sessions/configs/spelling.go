@@ -122,7 +122,7 @@ func repoint(value any, from, to string) any {
 	case string:
 		for _, prefix := range []string{"", "./", "config/"} {
 			rest, ok := strings.CutPrefix(v, prefix+from)
-			if ok && (rest == ".json" || strings.HasPrefix(rest, "/")) {
+			if ok && strings.HasPrefix(rest, "/") {
 				return prefix + to + rest
 			}
 		}

@@ -57,7 +57,7 @@ func TestFold(t *testing.T) {
 
 func TestRepoint(t *testing.T) {
 	options := map[string]any{"a": "old/x.json", "b": "config/old/y.json", "c": "older/x", "d": []any{"./old/z", "old"}, "e": "old.json", "f": 1}
-	assert.Equal(t, map[string]any{"a": "new/x.json", "b": "config/new/y.json", "c": "older/x", "d": []any{"./new/z", "old"}, "e": "new.json", "f": 1},
+	assert.Equal(t, map[string]any{"a": "new/x.json", "b": "config/new/y.json", "c": "older/x", "d": []any{"./new/z", "old"}, "e": "old.json", "f": 1},
 		repoint(options, "old", "new"))
 }
 
@@ -245,11 +245,13 @@ func TestRenameAndCopy(t *testing.T) {
 		_, err = do(Model, "new", "new")
 		assert.ErrorIs(t, err, ErrExists)
 	}
-	_, err = s.Create(Model, "flat", map[string]any{"x": "flat.json"}, Details{})
+	_, err = s.Create(Model, "flat", map[string]any{}, Details{})
+	require.NoError(t, err)
+	_, _, err = s.RegenerateDataloader("flat", "", true)
 	require.NoError(t, err)
 	_, err = s.Rename(Model, "flat", "level")
 	require.NoError(t, err)
-	assert.Equal(t, map[string]any{"x": "level.json"}, options(t, s, "level"))
+	assert.Equal(t, map[string]any{"data_backend_config": "flat/multidatabackend.json"}, options(t, s, "level"), "there it stays")
 	assert.NoFileExists(t, filepath.Join(s.Dir(), "flat.metadata.json"))
 }
 
