@@ -22,6 +22,10 @@ type actor struct {
 	state  Snapshot
 	grants []store.Grant
 	change change
+	// blocked is why news of the worker cannot be stored. They stay in change, no more are taken, and commands are refused
+	// until they can: a full disk pauses a training.
+	blocked error
+	retry   *time.Timer // of what is blocked
 
 	worker    *worker.Worker
 	starting  bool // a worker is being started
@@ -47,9 +51,14 @@ type change struct {
 }
 
 func newActor(s *Session, state Snapshot, grants []store.Grant) *actor {
-	deadline := time.NewTimer(time.Hour)
-	deadline.Stop()
-	return &actor{session: s, inbox: make(chan func()), done: make(chan struct{}), state: state, grants: grants, deadline: deadline}
+	return &actor{session: s, inbox: make(chan func()), done: make(chan struct{}), state: state, grants: grants,
+		deadline: stoppedTimer(), retry: stoppedTimer()}
+}
+
+func stoppedTimer() *time.Timer {
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	return timer
 }
 
 // batch bounds how many messages of a worker share one commit.
@@ -60,7 +69,7 @@ func (a *actor) loop() {
 	defer close(a.done)
 	for !a.finished() {
 		var messages <-chan worker.Message
-		if a.worker != nil {
+		if a.worker != nil && a.blocked == nil {
 			messages = a.worker.Messages
 		}
 		select {
@@ -70,6 +79,7 @@ func (a *actor) loop() {
 			a.handleAll(m, alive, messages)
 		case <-a.deadline.C:
 			a.escalate()
+		case <-a.retry.C:
 		}
 		a.commit()
 		a.leaveQueue()
@@ -138,12 +148,16 @@ func (a *actor) afterCommit(f func(err error)) { a.change.after = append(a.chang
 
 // commit writes what changed, publishes it, and then lets replies and messages go.
 func (a *actor) commit() {
-	pending := a.change
-	a.change = change{}
 	var err error
-	if pending.dirty {
-		err = a.write(pending.update)
+	if a.change.dirty {
+		err = a.write(a.change.update)
 	}
+	if err != nil && a.change.fromWorker && !a.stopping && !a.deleting {
+		a.block(err)
+		return
+	}
+	pending := a.change
+	a.change, a.blocked = change{}, nil
 	if err == nil {
 		a.session.publish(a.state, append([]store.Grant(nil), a.grants...))
 	} else {
@@ -153,7 +167,7 @@ func (a *actor) commit() {
 		f(err)
 	}
 	if err != nil {
-		a.recoverFrom(pending)
+		a.recoverFrom()
 	}
 }
 
@@ -178,6 +192,31 @@ func (a *actor) write(update store.Update) error {
 	return err
 }
 
+// block keeps what cannot be stored for later. Readers see what is durable, and that the session waits.
+func (a *actor) block(err error) {
+	if a.blocked == nil {
+		a.logger().Error("session state cannot be stored; its training waits", zap.Error(err))
+		a.warn(fmt.Sprintf("the index could not be written, and training waited until it could: %v", err))
+		view := a.session.view()
+		view.snapshot.Stage = StageEvent{Stage: "waiting_for_index"}
+		a.session.publish(view.snapshot, view.grants)
+	}
+	a.blocked = err
+	a.retry.Reset(commitRetry)
+}
+
+// giveUp stops waiting for the store, because the session has to end.
+func (a *actor) giveUp() {
+	if a.blocked == nil {
+		return
+	}
+	a.takeBack(a.blocked)
+	for _, f := range a.change.after {
+		f(a.blocked)
+	}
+	a.change, a.blocked = change{}, nil
+}
+
 // takeBack goes back to what is durable: a command has then not happened.
 func (a *actor) takeBack(err error) {
 	a.logger().Error("session state cannot be stored", zap.Error(err))
@@ -189,12 +228,9 @@ func (a *actor) takeBack(err error) {
 	}
 }
 
-// recoverFrom deals with a worker whose messages, start or end could not be stored.
-func (a *actor) recoverFrom(failed change) {
+// recoverFrom deals with a worker whose start could not be stored.
+func (a *actor) recoverFrom() {
 	switch {
-	case a.worker != nil && failed.fromWorker:
-		// What it did since then is known to its checkpoints only; the session continues from there.
-		a.kill()
 	case a.worker != nil || a.starting || a.stopping || !a.state.State.Active() && !a.goesOn():
 	case a.waiting():
 		time.AfterFunc(commitRetry, func() { a.post(a.moveUp) })

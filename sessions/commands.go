@@ -198,6 +198,7 @@ func (a *actor) interrupt(reason string) {
 
 // delete aborts; the loop ends when the worker is gone.
 func (a *actor) delete() {
+	a.giveUp()
 	a.deleting = true
 	a.abort()
 	a.afterCommit(func(err error) {
@@ -209,6 +210,7 @@ func (a *actor) delete() {
 
 // stop ends the worker so that the session can be continued by another server.
 func (a *actor) stop() {
+	a.giveUp()
 	a.stopping = true
 	a.endAfterCommit(worker.TypeStop)
 }

@@ -43,26 +43,55 @@ func TestAGrantThatCannotBeStoredIsNoGrant(t *testing.T) {
 	checkEvents(t, s)
 }
 
-// TestStepsThatCannotBeStoredStopTheWorker makes the database refuse events of steps; checkpoints keep what was trained.
-func TestStepsThatCannotBeStoredStopTheWorker(t *testing.T) {
+// TestStepsThatCannotBeStoredPauseTheTraining makes the database refuse events of steps for a while.
+func TestStepsThatCannotBeStoredPauseTheTraining(t *testing.T) {
 	dir := t.TempDir()
 	m := open(t, dir, Options{Launcher: childWorker(t)})
 	s := create(t, m, CreateRequest{Job: fixture.Job(t, dir), Grant: 3})
 	waitState(t, s, Paused)
-	db, err := sql.Open("sqlite", filepath.Join(dir, "data", store.FileName))
-	require.NoError(t, err)
-	defer db.Close()
-	_, err = db.Exec("CREATE TRIGGER refuse BEFORE INSERT ON events WHEN NEW.kind = 'step' BEGIN SELECT RAISE(ABORT, 'refused by the test'); END")
-	require.NoError(t, err)
+	allow := refuse(t, dir, "INSERT ON events WHEN NEW.kind = 'step'")
 	g, err := s.Grant(testContext(t), GrantRequest{Steps: 5})
 	require.NoError(t, err)
-	assert.True(t, s.WaitGrant(testContext(t), g).Stopped)
-	assert.Equal(t, int64(3), waitState(t, s, Interrupted).Completed)
-
-	_, err = db.Exec("DROP TRIGGER refuse")
+	snapshot, err := s.Wait(testContext(t), func(snapshot Snapshot) bool { return snapshot.Stage.Stage == "waiting_for_index" })
 	require.NoError(t, err)
-	_, result := grant(t, s, 2)
+	assert.Equal(t, int64(3), snapshot.Completed, "what is not durable is not shown")
+	_, err = s.Grant(testContext(t), GrantRequest{Steps: 1})
+	require.ErrorContains(t, err, "refused by the test")
+	require.ErrorContains(t, s.Abort(testContext(t)), "refused by the test")
+
+	allow()
+	result := s.WaitGrant(testContext(t), g)
 	assert.True(t, result.Consumed)
+	assert.Equal(t, int64(8), result.Snapshot.Completed)
+	assert.Equal(t, 1, result.Snapshot.Attempt, "by the same worker")
+	assert.Contains(t, result.Snapshot.Warnings[0], "refused by the test")
+	checkEvents(t, s)
+}
+
+// TestAFullIndexDelaysNoShutdown closes and deletes sessions that wait for the index.
+func TestAFullIndexDelaysNoShutdown(t *testing.T) {
+	dir := t.TempDir()
+	m := open(t, dir, Options{Launcher: childWorker(t)})
+	var blocked [2]*Session
+	for i, id := range []string{"a", "b"} {
+		blocked[i] = create(t, m, CreateRequest{ID: id, Job: fixture.Job(t, filepath.Join(dir, id)), Grant: 3})
+		waitState(t, blocked[i], Paused)
+	}
+	allow := refuse(t, dir, "INSERT ON events WHEN NEW.kind = 'step'")
+	for _, s := range blocked {
+		_, err := s.Grant(testContext(t), GrantRequest{Steps: 5})
+		require.NoError(t, err)
+		_, err = s.Wait(testContext(t), func(snapshot Snapshot) bool { return snapshot.Stage.Stage == "waiting_for_index" })
+		require.NoError(t, err)
+	}
+	require.NoError(t, m.Delete(testContext(t), "a"))
+	<-blocked[0].actor.done
+	require.NoError(t, m.Close(testContext(t)))
+	allow()
+	m = open(t, dir, Options{Launcher: childWorker(t)})
+	s, err := m.Session("b")
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, waitState(t, s, Interrupted).Completed, int64(4), "the checkpoint is found")
 	checkEvents(t, s)
 }
 
@@ -114,7 +143,7 @@ func TestTransitions(t *testing.T) {
 // refuse makes the database refuse what the trigger describes until the returned function is called.
 func refuse(t *testing.T, dir, trigger string) (allow func()) {
 	t.Helper()
-	db, err := sql.Open("sqlite", filepath.Join(dir, "data", store.FileName))
+	db, err := sql.Open("sqlite", filepath.Join(dir, "data", store.FileName)+"?_pragma=busy_timeout(5000)")
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, db.Close()) })
 	_, err = db.Exec("CREATE TRIGGER refuse BEFORE " + trigger + " BEGIN SELECT RAISE(ABORT, 'refused by the test'); END")

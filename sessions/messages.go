@@ -243,7 +243,7 @@ func (a *actor) pendingSteps(step int64) int64 {
 func (a *actor) workFinished(m worker.Message) {
 	a.outcome = m.Outcome
 	switch {
-	case m.Error != nil && a.state.State != Aborting && !a.state.State.Terminal():
+	case m.Error != nil && a.state.State != Aborting && !a.state.State.Terminal() && !a.stopping:
 		a.fail(codeName(m.Error.Code), m.Error.Message)
 	case m.Error != nil:
 		a.warn("while stopping: " + m.Error.Message)

@@ -254,6 +254,10 @@ func newSession(m *Manager, key string, fixed static, snapshot Snapshot, grants 
 func (a *actor) do(ctx context.Context, f func() error) error {
 	result := make(chan error, 1)
 	command := func() {
+		if a.blocked != nil {
+			result <- a.blocked
+			return
+		}
 		err := f()
 		a.afterCommit(func(commitErr error) { result <- errors.Join(err, commitErr) })
 	}
