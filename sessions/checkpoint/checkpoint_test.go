@@ -313,15 +313,17 @@ func TestLockExcludesUntilReleased(t *testing.T) {
 func TestManifestsCannotNameOtherFolders(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), folderName(1, ""))
 	require.NoError(t, os.Mkdir(dir, 0o755))
-	for _, manifest := range []string{
-		`{"format":1,"step":1,"files":{"../x":{}}}`,
-		`{"format":1,"step":1,"published":["/etc/passwd"]}`,
-		`{"format":1,"step":1,"weights":"../../x"}`,
-		`{"format":2,"step":1}`,
-		`{"format":1,"step":2}`,
+	for problem, m := range map[string]Manifest{
+		`names "../x"`:        {Format: manifestFormat, Step: 1, Files: map[string]File{"../x": {}}},
+		`names "/etc/passwd"`: {Format: manifestFormat, Step: 1, Published: []string{"/etc/passwd"}},
+		`names "../../x"`:     {Format: manifestFormat, Step: 1, Weights: "../../x"},
+		"has format":          {Format: manifestFormat + 1, Step: 1},
+		"is of step 2":        {Format: manifestFormat, Step: 2},
 	} {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, ManifestName), []byte(manifest), 0o644))
-		_, err := Verify(dir)
-		assert.Error(t, err, manifest)
+		data, err := m.encode()
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, ManifestName), data, 0o644))
+		_, err = Verify(dir)
+		assert.ErrorContains(t, err, problem)
 	}
 }

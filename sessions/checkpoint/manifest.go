@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -19,7 +20,7 @@ import (
 const ManifestName = "manifest.json"
 
 // manifestFormat is raised when older programs could misread a manifest.
-const manifestFormat = 1
+const manifestFormat = 2
 
 // Manifest binds the files of a checkpoint to one step of one job.
 type Manifest struct {
@@ -45,6 +46,8 @@ type Manifest struct {
 	Published []string `json:"published,omitempty"`
 	// Files lists everything else in the folder, by path with slashes.
 	Files map[string]File `json:"files"`
+	// Digest is the SHA-256 of the manifest as it is written while Digest is empty.
+	Digest string `json:"digest"`
 }
 
 // File is one file of a checkpoint.
@@ -62,6 +65,19 @@ func (m *Manifest) Bytes() int64 {
 	return total
 }
 
+// encode sets Digest and returns the content of the file.
+func (m *Manifest) encode() ([]byte, error) {
+	m.Digest = ""
+	data, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(data)
+	m.Digest = hex.EncodeToString(sum[:])
+	data, err = json.MarshalIndent(m, "", "  ")
+	return append(data, '\n'), err
+}
+
 // ReadManifest reads and checks the manifest of a checkpoint folder, but none of the other files.
 func ReadManifest(dir string) (*Manifest, error) {
 	path := filepath.Join(dir, ManifestName)
@@ -75,6 +91,9 @@ func ReadManifest(dir string) (*Manifest, error) {
 	}
 	if m.Format != manifestFormat {
 		return nil, fmt.Errorf("manifest %s has format %d; this version reads %d", path, m.Format, manifestFormat)
+	}
+	if written, err := m.encode(); err != nil || !bytes.Equal(written, data) {
+		return nil, fmt.Errorf("manifest %s has another content than when it was written", path)
 	}
 	if name := filepath.Base(dir); !isNameOf(name, m.Step) && !strings.HasPrefix(name, tmpPrefix) {
 		return nil, fmt.Errorf("manifest %s is of step %d, whose folder would be %s", path, m.Step, folderName(m.Step, m.Reason))
@@ -158,11 +177,11 @@ func writeManifest(fsys FS, dir string, m *Manifest) error {
 	if err != nil {
 		return err
 	}
-	data, err := json.MarshalIndent(m, "", "  ")
+	data, err := m.encode()
 	if err != nil {
 		return err
 	}
-	if err := fsys.WriteFile(filepath.Join(dir, ManifestName), append(data, '\n')); err != nil {
+	if err := fsys.WriteFile(filepath.Join(dir, ManifestName), data); err != nil {
 		return err
 	}
 	for _, folder := range folders {

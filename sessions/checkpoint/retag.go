@@ -1,7 +1,6 @@
 package checkpoint
 
 import (
-	"encoding/json"
 	"fmt"
 	"path/filepath"
 )
@@ -31,12 +30,12 @@ func (f *Folder) Retag(info *Info, occasion Occasion) (*Info, error) {
 }
 
 func (f *Folder) replaceManifest(from, to string, m *Manifest) error {
-	data, err := json.MarshalIndent(m, "", "  ")
+	data, err := m.encode()
 	if err != nil {
 		return err
 	}
 	tmp := filepath.Join(f.dir, tmpPrefix+randomName()) // removed by Clean after a crash
-	if err := f.fsys.WriteFile(tmp, append(data, '\n')); err != nil {
+	if err := f.fsys.WriteFile(tmp, data); err != nil {
 		_ = f.fsys.RemoveAll(tmp)
 		return err
 	}
