@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,13 +36,20 @@ type api struct {
 	address string
 	// files has the model folder and the pictures of the jobs.
 	files *job.Job
+	// stop ends the server; the end of the test does so too.
+	stop func()
 }
 
 func serve(t testing.TB, options Options) *api { return serveWith(t, options, &fake.Engine{}) }
 
 func serveWith(t testing.TB, options Options, e engine.Engine) *api {
 	t.Helper()
-	dir := t.TempDir()
+	return serveIn(t, t.TempDir(), options, e)
+}
+
+// serveIn serves a folder, which another server may serve after stop.
+func serveIn(t testing.TB, dir string, options Options, e engine.Engine) *api {
+	t.Helper()
 	manager, err := sessions.Open(context.Background(), sessions.Options{DataDir: filepath.Join(dir, "data"), Launcher: worker.Local{Engine: e}})
 	require.NoError(t, err)
 	options.Manager = manager
@@ -54,13 +62,14 @@ func serveWith(t testing.TB, options Options, e engine.Engine) *api {
 	a := &api{t: t, server: New(options), address: listeners[0].Addr().String(), files: fixture.Job(t, dir)}
 	served := make(chan error, 1)
 	go func() { served <- a.server.Serve(listeners) }()
-	t.Cleanup(func() {
+	a.stop = sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 		defer cancel()
 		assert.NoError(t, manager.Close(ctx))
 		assert.NoError(t, a.server.Shutdown(ctx))
 		assert.NoError(t, <-served)
 	})
+	t.Cleanup(a.stop)
 	return a
 }
 

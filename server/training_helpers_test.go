@@ -29,7 +29,7 @@ func (a *api) fastPath(changes options) options {
 	form := options{"__active_tab__": "model", "model_family": "pixart_sigma", "model_type": "full", "model_flavour": "900M-1024-v0.6",
 		"pretrained_model_name_or_path": a.files.Engine.Model, "output_dir": filepath.Join(a.files.Output, "inline-demo"),
 		"data_backend_config": "config/once.json", "train_batch_size": "1", "learning_rate": "0.0001", "max_train_steps": "12",
-		"num_train_epochs": "0", "validation_prompt": "a red square", "validation_resolution": "64", "validation_num_inference_steps": "4",
+		"num_train_epochs": "0", "validation_prompt": "a red square", "validation_resolution": "128x128", "validation_num_inference_steps": "4",
 		"disable_benchmark": "true", "seed": "7"}
 	maps.Copy(form, changes)
 	return form

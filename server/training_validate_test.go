@@ -47,56 +47,62 @@ func TestBoxes(t *testing.T) {
 	}
 }
 
-// The recorded server accepts nearly all of these; here each is refused, or warned about, by its name.
+const (
+	neither = "Either num_train_epochs or max_train_steps must be greater than 0. You cannot set both to 0."
+	both    = "num_train_epochs and max_train_steps cannot both be set. Set one of them to 0."
+)
+
+// validations are forms with changes, and what is said of them. The recorded server accepts nearly all of them.
+var validations = map[string]struct {
+	changes options
+	heading string
+	texts   []string
+}{
+	"as it is":                  {nil, "Configuration Valid", nil},
+	"the other name":            {options{"model_family": "pixart"}, "Configuration Valid", nil},
+	"bf16 of the tutorial":      {options{"base_model_precision": "bf16"}, "Configuration Valid", nil},
+	"clip_skip of the tutorial": {options{"clip_skip": "2"}, "Configuration Valid", nil},
+	"neither steps nor epochs":  {options{"max_train_steps": "0"}, "Validation Failed", []string{neither}},
+	"steps and epochs":          {options{"num_train_epochs": "3"}, "Validation Failed", []string{both}},
+	"steps and default epochs":  {options{"num_train_epochs": "None"}, "Validation Failed", []string{both}},
+	"steps in words":            {options{"max_train_steps": "abc"}, "Validation Failed", []string{"--max_train_steps"}},
+	"negative steps":            {options{"max_train_steps": "-5"}, "Validation Failed", []string{"--max_train_steps"}},
+	"no output":                 {options{"output_dir": ""}, "Validation Failed", []string{"--output_dir", "Output directory is required."}},
+	"tiny resolution":           {options{"resolution": "64", "data_backend_config": "bare.json"}, "Validation Failed", []string{"--resolution"}},
+	"huge resolution":           {options{"resolution": "8192", "data_backend_config": "bare.json"}, "Validation Warnings", []string{"--resolution"}},
+	"quantised full tune":       {options{"base_model_precision": "int8-quanto"}, "Validation Failed", []string{"--base_model_precision"}},
+	"unknown family":            {options{"model_family": "sd9"}, "Validation Failed", []string{"--model_family"}},
+	"unknown type":              {options{"model_type": "partial"}, "Validation Failed", []string{"--model_type"}},
+	"missing model":             {options{"pretrained_model_name_or_path": "nobody/nothing"}, "Validation Failed", []string{"--pretrained_model_name_or_path", "nobody/nothing"}},
+	"empty model":               {options{"pretrained_model_name_or_path": ""}, "Validation Failed", []string{"--pretrained_model_name_or_path"}},
+	"missing dataloader":        {options{"data_backend_config": "config/nope.json"}, "Validation Failed", []string{"--data_backend_config", "nope.json"}},
+	"dataloader outside":        {options{"data_backend_config": "../../../etc/passwd"}, "Validation Failed", []string{"--data_backend_config"}},
+	"batch of zero":             {options{"train_batch_size": "0"}, "Validation Failed", []string{"--train_batch_size"}},
+	"batch in words":            {options{"train_batch_size": "many"}, "Validation Failed", []string{"--train_batch_size"}},
+	"fast learning":             {options{"learning_rate": "fast"}, "Validation Failed", []string{"--learning_rate"}},
+	"negative learning":         {options{"learning_rate": "-1"}, "Validation Failed", []string{"--learning_rate"}},
+	"half a warm-up step":       {options{"lr_warmup_steps": "0.5"}, "Validation Failed", []string{"--lr_warmup_steps"}},
+	"unknown scheduler":         {options{"lr_scheduler": "wave"}, "Validation Failed", []string{"--lr_scheduler"}},
+	"unknown optimizer":         {options{"optimizer": "magic"}, "Validation Failed", []string{"--optimizer"}},
+	"no accumulation":           {options{"gradient_accumulation_steps": "0"}, "Validation Failed", []string{"--gradient_accumulation_steps"}},
+	"one beta":                  {options{"optimizer_beta1": "0.9"}, "Validation Failed", []string{"--optimizer_beta"}},
+	"broken webhooks":           {options{"webhook_config": "[{"}, "Validation Failed", []string{"--webhook_config"}},
+	"webhook without address":   {options{"webhook_config": `[{"webhook_type":"raw"}]`}, "Validation Failed", []string{"--webhook_config"}},
+	"a script":                  {options{"validation_method": "external-script", "validation_external_script": "/bin/true"}, "Validation Failed", []string{"--validation_external_script"}},
+	"a script that is missing":  {options{"validation_method": "external-script"}, "Validation Failed", []string{"--validation_external_script"}},
+	"missing prompts":           {options{"user_prompt_library": "nope.json"}, "Validation Failed", []string{"--user_prompt_library"}},
+	"LoRA of no rank":           {options{"model_type": "lora", "lora_rank": "0"}, "Validation Failed", []string{"--lora_rank"}},
+	"unknown option":            {options{"no_such_option": "1"}, "Validation Warnings", []string{"--no_such_option"}},
+	"two problems at once":      {options{"learning_rate": "fast", "train_batch_size": "0"}, "Validation Failed", []string{"--learning_rate", "--train_batch_size"}},
+	"markup":                    {options{"model_family": "<script>alert(1)</script>"}, "Validation Failed", []string{"&lt;script&gt;"}},
+	"markup in an unknown name": {options{"<script>": "1"}, "Validation Warnings", []string{"--&lt;script&gt;"}},
+}
+
+// Bad values are refused, or warned about, by the name of their option.
 func TestValidate(t *testing.T) {
 	a := serve(t, Options{})
 	a.writeDataloader("bare.json", nil) // of pictures in the size of the option
-	const neither = "Either num_train_epochs or max_train_steps must be greater than 0. You cannot set both to 0."
-	const both = "num_train_epochs and max_train_steps cannot both be set. Set one of them to 0."
-	for name, test := range map[string]struct {
-		changes options
-		heading string
-		texts   []string
-	}{
-		"as it is":                  {nil, "Configuration Valid", nil},
-		"the other name":            {options{"model_family": "pixart"}, "Configuration Valid", nil},
-		"bf16 of the tutorial":      {options{"base_model_precision": "bf16"}, "Configuration Valid", nil},
-		"clip_skip of the tutorial": {options{"clip_skip": "2"}, "Configuration Valid", nil},
-		"neither steps nor epochs":  {options{"max_train_steps": "0"}, "Validation Failed", []string{neither}},
-		"steps and epochs":          {options{"num_train_epochs": "3"}, "Validation Failed", []string{both}},
-		"steps and default epochs":  {options{"num_train_epochs": "None"}, "Validation Failed", []string{both}},
-		"steps in words":            {options{"max_train_steps": "abc"}, "Validation Failed", []string{"--max_train_steps"}},
-		"negative steps":            {options{"max_train_steps": "-5"}, "Validation Failed", []string{"--max_train_steps"}},
-		"no output":                 {options{"output_dir": ""}, "Validation Failed", []string{"--output_dir", "Output directory is required."}},
-		"tiny resolution":           {options{"resolution": "64", "data_backend_config": "bare.json"}, "Validation Failed", []string{"--resolution"}},
-		"huge resolution":           {options{"resolution": "8192", "data_backend_config": "bare.json"}, "Validation Warnings", []string{"--resolution"}},
-		"quantised full tune":       {options{"base_model_precision": "int8-quanto"}, "Validation Failed", []string{"--base_model_precision"}},
-		"unknown family":            {options{"model_family": "sd9"}, "Validation Failed", []string{"--model_family"}},
-		"unknown type":              {options{"model_type": "partial"}, "Validation Failed", []string{"--model_type"}},
-		"missing model":             {options{"pretrained_model_name_or_path": "nobody/nothing"}, "Validation Failed", []string{"--pretrained_model_name_or_path", "nobody/nothing"}},
-		"empty model":               {options{"pretrained_model_name_or_path": ""}, "Validation Failed", []string{"--pretrained_model_name_or_path"}},
-		"missing dataloader":        {options{"data_backend_config": "config/nope.json"}, "Validation Failed", []string{"--data_backend_config", "nope.json"}},
-		"dataloader outside":        {options{"data_backend_config": "../../../etc/passwd"}, "Validation Failed", []string{"--data_backend_config"}},
-		"batch of zero":             {options{"train_batch_size": "0"}, "Validation Failed", []string{"--train_batch_size"}},
-		"batch in words":            {options{"train_batch_size": "many"}, "Validation Failed", []string{"--train_batch_size"}},
-		"fast learning":             {options{"learning_rate": "fast"}, "Validation Failed", []string{"--learning_rate"}},
-		"negative learning":         {options{"learning_rate": "-1"}, "Validation Failed", []string{"--learning_rate"}},
-		"half a warm-up step":       {options{"lr_warmup_steps": "0.5"}, "Validation Failed", []string{"--lr_warmup_steps"}},
-		"unknown scheduler":         {options{"lr_scheduler": "wave"}, "Validation Failed", []string{"--lr_scheduler"}},
-		"unknown optimizer":         {options{"optimizer": "magic"}, "Validation Failed", []string{"--optimizer"}},
-		"no accumulation":           {options{"gradient_accumulation_steps": "0"}, "Validation Failed", []string{"--gradient_accumulation_steps"}},
-		"one beta":                  {options{"optimizer_beta1": "0.9"}, "Validation Failed", []string{"--optimizer_beta"}},
-		"broken webhooks":           {options{"webhook_config": "[{"}, "Validation Failed", []string{"--webhook_config"}},
-		"webhook without address":   {options{"webhook_config": `[{"webhook_type":"raw"}]`}, "Validation Failed", []string{"--webhook_config"}},
-		"a script":                  {options{"validation_method": "external-script", "validation_external_script": "/bin/true"}, "Validation Failed", []string{"--validation_external_script"}},
-		"a script that is missing":  {options{"validation_method": "external-script"}, "Validation Failed", []string{"--validation_external_script"}},
-		"missing prompts":           {options{"user_prompt_library": "nope.json"}, "Validation Failed", []string{"--user_prompt_library"}},
-		"LoRA of no rank":           {options{"model_type": "lora", "lora_rank": "0"}, "Validation Failed", []string{"--lora_rank"}},
-		"unknown option":            {options{"no_such_option": "1"}, "Validation Warnings", []string{"--no_such_option"}},
-		"two problems at once":      {options{"learning_rate": "fast", "train_batch_size": "0"}, "Validation Failed", []string{"--learning_rate", "--train_batch_size"}},
-		"markup":                    {options{"model_family": "<script>alert(1)</script>"}, "Validation Failed", []string{"&lt;script&gt;"}},
-		"markup in an unknown name": {options{"<script>": "1"}, "Validation Warnings", []string{"--&lt;script&gt;"}},
-	} {
+	for name, test := range validations {
 		t.Run(name, func(t *testing.T) {
 			form := a.fastPath(test.changes)
 			r := a.post("validate", form)
