@@ -3,8 +3,10 @@ package server
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"mime/multipart"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -36,21 +38,30 @@ func multipartOf(t *testing.T, parts ...part) (kind, body string) {
 	return writer.FormDataContentType(), data.String()
 }
 
-// echo serves a route that answers the fields of its request.
-func echo(t *testing.T) *api {
-	a := serve(t, Options{})
-	a.server.add(Route{Method: http.MethodPost, Path: "/echo", Access: Token, Handle: func(_ *Server, c *fiber.Ctx) error {
+// echo returns what sends a request to a route that answers the fields of its form.
+func echo(t *testing.T) func(kind, body string) reply {
+	s := New(Options{})
+	s.add(Route{Method: http.MethodPost, Path: "/echo", Access: Token, Handle: func(_ *Server, c *fiber.Ctx) error {
 		fields, err := readForm(c)
 		if err != nil {
 			return err
 		}
 		return c.JSON(fields)
 	}})
-	return a
+	return func(kind, body string) reply {
+		request := httptest.NewRequest("POST", "/echo", strings.NewReader(body))
+		request.Host = "localhost"
+		request.Header.Set("Content-Type", kind)
+		response, err := s.app.Test(request, int(testTimeout.Milliseconds()))
+		require.NoError(t, err)
+		data, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		return reply{response.StatusCode, response.Header, string(data)}
+	}
 }
 
 func TestForms(t *testing.T) {
-	a := echo(t)
+	send := echo(t)
 	kind, body := multipartOf(t, part{"--seed", "", "1"}, part{"--seed", "", "2"}, part{"prompt", "", "ein Löwe & <b>"})
 	for name, test := range map[string]struct{ kind, body, fields string }{
 		"nothing":        {"", "", `{}`},
@@ -60,7 +71,7 @@ func TestForms(t *testing.T) {
 		"JSON":           {mediaJSON, `{"a":"text","b":1e-05,"c":true,"d":[1,2],"e":null}`, `{"a":["text"],"b":["1e-05"],"c":["true"],"d":["[1,2]"]}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := a.request("POST", "/echo", test.body, "Content-Type", test.kind)
+			r := send(test.kind, test.body)
 			require.Equal(t, http.StatusOK, r.status, r.body)
 			assert.JSONEq(t, test.fields, r.body)
 		})
@@ -68,7 +79,7 @@ func TestForms(t *testing.T) {
 }
 
 func TestFormsThatAreRefused(t *testing.T) {
-	a := echo(t)
+	send := echo(t)
 	kind, file := multipartOf(t, part{"--webhook_config", "hooks.json", "[]"})
 	_, large := multipartOf(t, part{"--note", "", strings.Repeat("x", fieldValue+1)})
 	many := strings.Repeat("a=b&", formFields+1)
@@ -90,7 +101,7 @@ func TestFormsThatAreRefused(t *testing.T) {
 		"a key twice in an object": {mediaJSON, `{"a":1,"a":2}`, "", "appears twice"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := a.request("POST", "/echo", test.body, "Content-Type", test.kind)
+			r := send(test.kind, test.body)
 			answer := read[struct{ Detail Problems }](t, r, http.StatusUnprocessableEntity)
 			require.NotEmpty(t, answer.Detail)
 			assert.Contains(t, answer.Detail[0].Message, test.message)
