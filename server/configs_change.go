@@ -48,7 +48,7 @@ func (s *Server) createConfig(c *fiber.Ctx) error {
 	if _, err := configs.CleanName(request.name); err != nil {
 		return configFailure(err)
 	}
-	verdict := s.judge(kind, request.config, nil)
+	verdict := s.judge(kind, request.config, false)
 	if err := verdict.refusal(request.config); err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (s *Server) updateConfig(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	verdict := s.judge(kind, request.config, nil)
+	verdict := s.judge(kind, request.config, false)
 	if err := verdict.refusal(request.config); err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (s *Server) validateConfig(c *fiber.Ctx) error {
 	if _, ok := value.(map[string]any); !ok && kind != configs.Dataloader {
 		return Problems{{Type: "dict_type", Loc: []any{"body"}, Message: "Input should be a valid dictionary", Input: value}}
 	}
-	return c.JSON(s.judge(kind, value, s.options.Prober).report())
+	return c.JSON(s.judge(kind, value, true).report())
 }
 
 func (s *Server) validateStoredConfig(c *fiber.Ctx) error {
@@ -191,7 +191,7 @@ func (s *Server) validateStoredConfig(c *fiber.Ctx) error {
 	if err != nil {
 		return configFailure(err)
 	}
-	report := s.judge(d.Kind, d.Config, s.options.Prober).report()
+	report := s.judge(d.Kind, d.Config, true).report()
 	report["name"] = d.Name
 	return c.JSON(report)
 }

@@ -140,11 +140,11 @@ func toAny(items []string) []any {
 func TestWebhookTest(t *testing.T) {
 	type delivery struct {
 		receiver job.Webhook
-		payload  any
+		payload  Payload
 	}
 	var delivered []delivery
 	var fails error
-	a := serve(t, Options{Deliver: func(_ context.Context, receiver job.Webhook, payload any) error {
+	a := serve(t, Options{Deliver: func(_ context.Context, receiver job.Webhook, payload Payload) error {
 		delivered = append(delivered, delivery{receiver, payload})
 		return fails
 	}})
@@ -156,10 +156,10 @@ func TestWebhookTest(t *testing.T) {
 	assert.Equal(t, answer{"success": false, "error": "connection refused"}, a.ok("POST", "/api/configs/webhooks/raw/test", nil))
 	require.Len(t, delivered, 3)
 	assert.Equal(t, "t", delivered[0].receiver.AuthToken)
-	assert.Equal(t, answer{"event": "test", "message": "SimpleTuner webhook test from 'raw'", "webhook_name": "raw"}, delivered[0].payload)
+	assert.Equal(t, Payload{Message: "SimpleTuner webhook test from 'raw'", Body: answer{"event": "test", "webhook_name": "raw"}}, delivered[0].payload)
 	assert.Equal(t, "https://discord.com/api/webhooks/1", delivered[1].receiver.URL)
 	assert.Equal(t, "[demo]", delivered[1].receiver.Prefix)
-	assert.Equal(t, answer{"event": "test", "message": "SimpleTuner webhook test from 'chat'", "webhook_name": "chat"}, delivered[1].payload)
+	assert.Equal(t, Payload{Message: "SimpleTuner webhook test from 'chat'", Body: answer{"event": "test", "webhook_name": "chat"}}, delivered[1].payload)
 	a.put("webhooks/broken.json", `{"webhook_type": "raw"}`)
 	assert.Equal(t, answer{"success": false, "error": "Missing required field: 'callback_url' for raw webhook"}, a.ok("POST", "/api/configs/webhooks/broken/test", nil))
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/stepd/stepd/sessions/configs"
-	"github.com/stepd/stepd/sessions/dataset"
 	"github.com/stepd/stepd/sessions/job"
 	"github.com/stepd/stepd/sessions/job/simpletuner"
 )
@@ -30,8 +29,8 @@ type verdict struct {
 	warnings, suggestions []string
 }
 
-// judge says what is wrong with a configuration. With a prober, it reads the pictures where the number of steps depends on them.
-func (s *Server) judge(kind configs.Kind, config any, prober dataset.Prober) *verdict {
+// judge says what is wrong with a configuration; thorough is as for translate.
+func (s *Server) judge(kind configs.Kind, config any, thorough bool) *verdict {
 	object, _ := config.(map[string]any)
 	switch kind {
 	case configs.Dataloader:
@@ -41,7 +40,7 @@ func (s *Server) judge(kind configs.Kind, config any, prober dataset.Prober) *ve
 	case configs.Lycoris:
 		return judgeLycoris(object)
 	}
-	return s.judgeOptions(object, prober)
+	return s.judgeOptions(object, thorough)
 }
 
 // judgeDatasets has no errors that keep a dataloader from being stored: a new one is filled in bit by bit.
@@ -95,9 +94,9 @@ var elsewhere = []string{
 
 // judgeOptions lets the options be translated. What this version cannot do may be stored, with a warning, as may options of
 // other families, which mean other things there.
-func (s *Server) judgeOptions(options map[string]any, prober dataset.Prober) *verdict {
+func (s *Server) judgeOptions(options map[string]any, thorough bool) *verdict {
 	folded := simpletuner.Fold(options)
-	translation, err := s.translate(folded, prober)
+	translation, err := s.translate(folded, thorough)
 	v := &verdict{}
 	v.remark(translation)
 	all := findings(err)
@@ -117,10 +116,14 @@ func (s *Server) judgeOptions(options map[string]any, prober dataset.Prober) *ve
 // receiverCheckWait bounds how long DNS may take over all receivers of a job.
 const receiverCheckWait = 3 * time.Second
 
-// translate turns options into a job with what this server knows and allows.
-func (s *Server) translate(options simpletuner.Options, prober dataset.Prober) (*simpletuner.Translation, error) {
-	request := simpletuner.Request{Options: options, Roots: s.simpleTunerRoots(), Script: s.options.Script, Prober: prober}
-	if s.options.CheckReceiver != nil {
+// translate turns options into a job with what this server knows and allows. A thorough one also reads the pictures where
+// the number of steps depends on them, and asks DNS for the receivers of events.
+func (s *Server) translate(options simpletuner.Options, thorough bool) (*simpletuner.Translation, error) {
+	request := simpletuner.Request{Options: options, Roots: s.simpleTunerRoots(), Script: s.options.Script}
+	if thorough {
+		request.Prober = s.options.Prober
+	}
+	if thorough && s.options.CheckReceiver != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), receiverCheckWait)
 		defer cancel()
 		request.Receiver = func(w job.Webhook) []job.Problem { return s.options.CheckReceiver(ctx, w) }

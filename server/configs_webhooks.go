@@ -110,12 +110,11 @@ func (s *Server) testWebhook(c *fiber.Ctx) error {
 		return c.JSON(fiber.Map{"success": false, "error": "this server sends no webhooks"})
 	}
 	receiver := receiverOf(object)
-	message := fmt.Sprintf("SimpleTuner webhook test from '%s'", d.Name)
-	payload := map[string]any{"event": "test", "message": message, "webhook_name": d.Name}
+	payload := Payload{Message: fmt.Sprintf("SimpleTuner webhook test from '%s'", d.Name), Body: map[string]any{"event": "test", "webhook_name": d.Name}}
 	ctx, cancel := context.WithTimeout(context.Background(), webhookTestWait)
 	defer cancel()
 	if err := s.options.Deliver(ctx, receiver, payload); err != nil {
-		return c.JSON(fiber.Map{"success": false, "error": err.Error()})
+		return c.JSON(fiber.Map{"success": false, "error": strings.Join(problemsOf(err), "; ")})
 	}
 	return c.JSON(fiber.Map{"success": true, "message": fmt.Sprintf("the %s webhook has taken the test message", receiver.Type)})
 }

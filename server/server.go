@@ -34,7 +34,7 @@ type Options struct {
 	// Configs are the environments of the SimpleTuner API.
 	Configs *configs.Store
 	// Deliver sends one message to a receiver of events, to test it; nil: receivers cannot be tested.
-	Deliver func(ctx context.Context, receiver job.Webhook, payload any) error
+	Deliver func(ctx context.Context, receiver job.Webhook, payload Payload) error
 	// CheckReceiver lists what is wrong with a receiver of events; nil: only its shape is checked.
 	CheckReceiver func(ctx context.Context, receiver job.Webhook) []job.Problem
 	// Receivers tells how far the receivers of a session have got; nil: nothing is sent.

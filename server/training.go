@@ -71,7 +71,7 @@ func (s *Server) submission(c *fiber.Ctx) (submission, error) {
 	if err != nil || len(sub.problems) > 0 {
 		return sub, err
 	}
-	sub.translation, err = s.translate(sub.options, s.options.Prober)
+	sub.translation, err = s.translate(sub.options, true)
 	sub.problems = problemsOf(err)
 	return sub, nil
 }

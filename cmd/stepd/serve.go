@@ -100,7 +100,7 @@ func serve(o serveOptions) error {
 	}
 	notifier.Start()
 	srv := server.New(server.Options{Manager: manager, Roots: o.roots, Configs: environments, Prober: core, Script: o.allow.Resolve,
-		Deliver: deliver(notifier), CheckReceiver: notifier.Check, Receivers: notifier.Status,
+		Deliver: notifier.Deliver, CheckReceiver: notifier.Check, Receivers: notifier.Status,
 		Version: core.Info().Version, Token: token, Hosts: o.hosts, Logger: log})
 	if o.anyScript {
 		log.Warn("clients may start any command with the rights of this server, because of --allow-client-scripts")
