@@ -184,6 +184,8 @@ func (g *abuser) wrongQuery(route Route) (badRequest, bool) {
 		value = pick(g, "x", "-1", "1.5", "1e3", "9223372036854775808", "18446744073709551616", "1e400", "NaN", "0x10", "１", "1 2", "\x00", strings.Repeat("9", 5000))
 	case len(field.Choices) > 0:
 		value = pick(g, "nothing", "../model", "MODEL", "model\x00", strings.Repeat("m", 5000))
+	case field.Name == "output_dir":
+		value = pick(g, "../../etc", "/etc", "/", "..", "a/../../..", strings.Repeat("../", 2000), strings.Repeat("n", 300), "a\x00b", "\xff")
 	case field.Name == "path":
 		value = pick(g, "../../etc/passwd", "/etc/passwd", "..\\..\\etc", "a\x00b", "nothing.json", strings.Repeat("../", 2000), ".", "..", "\xff")
 	case field.Kind == job.Bool:

@@ -53,6 +53,9 @@ func serveIn(t testing.TB, dir string, options Options, e engine.Engine) *api {
 	manager, err := sessions.Open(context.Background(), sessions.Options{DataDir: filepath.Join(dir, "data"), Launcher: worker.Local{Engine: e}})
 	require.NoError(t, err)
 	options.Manager = manager
+	if options.Roots.Outputs == "" {
+		options.Roots.Outputs = filepath.Join(dir, "output") // where the fixture's jobs write
+	}
 	if options.Configs == nil {
 		options.Configs, err = configs.Open(filepath.Join(dir, "config"))
 		require.NoError(t, err)

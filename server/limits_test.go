@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fasthttp/websocket"
 	"github.com/gofiber/fiber/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -24,6 +25,11 @@ func TestStreamsAreCounted(t *testing.T) {
 	}
 	first, second, third := events(), events(), events()
 	assert.Equal(t, []int{200, 200, 503}, []int{first.StatusCode, second.StatusCode, third.StatusCode})
+	socket, _, err := websocket.DefaultDialer.Dial("ws://"+a.address+"/api/training/events/stream", nil)
+	require.NoError(t, err)
+	_, _, err = socket.ReadMessage()
+	assert.True(t, websocket.IsCloseError(err, websocket.CloseTryAgainLater), "%v", err)
+	require.NoError(t, socket.Close())
 	a.request("DELETE", "/sessions/one", nil) // which ends the streams
 	readMessages(t, first.Body, func(message) bool { return false })
 	readMessages(t, second.Body, func(message) bool { return false })

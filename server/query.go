@@ -70,3 +70,20 @@ func (f Field) integerProblem(text string) (kind, message string, context map[st
 	}
 	return "", "", nil
 }
+
+// queryInt is a parameter of which the table says that it is a whole number.
+func queryInt(c *fiber.Ctx, name string, fallback int64) int64 {
+	if n, err := strconv.ParseInt(c.Query(name), 10, 64); err == nil {
+		return n
+	}
+	return fallback
+}
+
+// lastEventID is where a client continues a broken stream; 0: at the beginning.
+func lastEventID(c *fiber.Ctx) int64 {
+	last, err := strconv.ParseInt(c.Get("Last-Event-ID"), 10, 64)
+	if err != nil || last < 0 {
+		return 0
+	}
+	return min(last, largestInteger)
+}

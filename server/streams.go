@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -33,43 +32,12 @@ func (s *Server) getLogs(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	limit, err := queryInt(c, "limit", 0)
-	if err != nil {
-		return err
-	}
+	limit := queryInt(c, "limit", 0)
 	lines := session.Logs(int(limit))
 	if lines == nil {
 		lines = []string{}
 	}
 	return c.JSON(fiber.Map{"session_id": session.ID(), "logs": lines})
-}
-
-func queryInt(c *fiber.Ctx, name string, fallback int64) (int64, error) {
-	text := c.Query(name)
-	if text == "" {
-		return fallback, nil
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	problem := Problem{Loc: []any{"query", name}, Input: text}
-	switch {
-	case err != nil:
-		problem.Type, problem.Message = "int_parsing", "Input should be a valid integer, unable to parse string as an integer"
-	case n < 0 || n > largestInteger:
-		problem.Type, problem.Message = "greater_than_equal", "Input should be greater than or equal to 0"
-		problem.Context = map[string]any{"ge": 0}
-	default:
-		return n, nil
-	}
-	return 0, Problems{problem}
-}
-
-// lastEventID is where a client continues a broken stream; 0: at the beginning.
-func lastEventID(c *fiber.Ctx) int64 {
-	last, err := strconv.ParseInt(c.Get("Last-Event-ID"), 10, 64)
-	if err != nil || last < 0 {
-		return 0
-	}
-	return min(last, 1<<53)
 }
 
 func wantsEvents(c *fiber.Ctx) bool {
@@ -170,15 +138,9 @@ func (s *Server) getEvents(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	since, err := queryInt(c, "since", 0)
-	if err != nil {
-		return err
-	}
+	since := queryInt(c, "since", 0)
 	if !wantsEvents(c) {
-		limit, err := queryInt(c, "limit", eventsPage)
-		if err != nil {
-			return err
-		}
+		limit := queryInt(c, "limit", eventsPage)
 		events, err := session.Events(c.Context(), since, int(min(limit, eventsPage)))
 		if err != nil {
 			return err

@@ -106,13 +106,13 @@ func (s *Server) outputDir(c *fiber.Ctx) (string, error) {
 			}
 		}
 	}
-	switch session := s.currentJob(); {
-	case dir == "" && session != nil:
-		return session.Snapshot().RunDir, nil
-	case dir == "" || filepath.IsAbs(dir):
-		return dir, nil
+	if dir != "" {
+		return s.runFolder("output_dir", dir)
 	}
-	return filepath.Join(s.options.Roots.Outputs, dir), nil
+	if session := s.currentJob(); session != nil {
+		return session.Snapshot().RunDir, nil
+	}
+	return "", nil
 }
 
 // checkedCheckpoint tells whether a checkpoint can be resumed.

@@ -29,10 +29,7 @@ var trainingEventsSpec = Spec{
 // trainingEvents answers every event of the current or last job from since_index on: steps, stages, pictures, checkpoints
 // and the end. The list is written while it is read, so that its length costs no memory.
 func (s *Server) trainingEvents(c *fiber.Ctx) error {
-	since, err := queryInt(c, "since_index", 0)
-	if err != nil {
-		return err
-	}
+	since := queryInt(c, "since_index", 0)
 	session := s.currentJob()
 	if session == nil {
 		return c.JSON(eventList{Events: []json.RawMessage{}})

@@ -83,6 +83,13 @@ func (s *Server) newUpgrade() fiber.Handler {
 
 // followJobs writes frames until the client leaves or the server shuts down.
 func (s *Server) followJobs(conn *websocket.Conn) {
+	leave, err := s.enterStream()
+	if err != nil {
+		_ = conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseTryAgainLater, "too many streams"), time.Now().Add(time.Second))
+		_ = conn.Close()
+		return
+	}
+	defer leave()
 	ctx, cancel := s.until()
 	defer cancel()
 	left := make(chan struct{})
@@ -96,8 +103,7 @@ func (s *Server) followJobs(conn *websocket.Conn) {
 			}
 		}
 	}()
-	err := s.writeFrames(ctx, conn)
-	if err != nil && ctx.Err() == nil {
+	if err := s.writeFrames(ctx, conn); err != nil && ctx.Err() == nil {
 		s.options.Logger.Info("websocket ended", zap.Error(err))
 	}
 	_ = conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseGoingAway, ""), time.Now().Add(time.Second))
