@@ -26,6 +26,9 @@ type lane struct {
 	// Guarded by Service.mu.
 	running bool
 	news    bool // while running
+
+	// cancel ends a running lane; used by the follower only.
+	cancel context.CancelFunc
 }
 
 // page is the number of events that a lane holds at a time.
@@ -169,12 +172,13 @@ func (l *lane) failed(problem string, answer reply) {
 	now := l.service.clock.Now().UTC()
 	if l.state.Since.IsZero() {
 		l.state.Since = now
-		l.log().Warn("webhook fails; it is tried again, and this is not repeated", zap.String("problem", problem))
 	}
 	l.state.Problem = problem
 	limited := answer.wait > 0 && answer.status == http.StatusTooManyRequests
-	if !limited {
-		l.state.Failures++ // a receiver that is busy has not failed
+	if !limited { // a receiver that is busy has not failed
+		if l.state.Failures++; l.state.Failures == 1 {
+			l.log().Warn("webhook fails; it is tried again, and this is not repeated", zap.String("problem", problem))
+		}
 	}
 	if l.state.Failures > len(schedule) || now.Sub(l.state.Since) > patience() {
 		l.disable("given up: " + problem)

@@ -156,7 +156,12 @@ func (s *Service) wake(ctx context.Context, session *sessions.Session) {
 			continue
 		}
 		l.running = true
-		s.work.Go(func() { l.run(ctx) })
+		ctx, cancel := context.WithCancel(ctx)
+		l.cancel = cancel
+		s.work.Go(func() {
+			defer cancel()
+			l.run(ctx)
+		})
 	}
 }
 
@@ -196,11 +201,17 @@ func (s *Service) lives(session *sessions.Session) bool {
 	return err == nil && found == session
 }
 
-// forgetDeleted drops the lanes of sessions that are gone. Those that wait for a try end by themselves then.
+// forgetDeleted ends the lanes of sessions that are gone.
 func (s *Service) forgetDeleted() {
-	for session := range s.lanes {
-		if !s.lives(session) {
-			delete(s.lanes, session)
+	for session, lanes := range s.lanes {
+		if s.lives(session) {
+			continue
+		}
+		delete(s.lanes, session)
+		for _, l := range lanes {
+			if l.cancel != nil {
+				l.cancel()
+			}
 		}
 	}
 }

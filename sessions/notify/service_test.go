@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -238,6 +239,46 @@ func TestASlowReceiverDelaysNobody(t *testing.T) {
 	close(release)
 }
 
+func TestSilenceIsAFailureAndASlowReplyIsNot(t *testing.T) {
+	dir := t.TempDir()
+	m := openManager(t, dir)
+	release := make(chan struct{})
+	r := newReceiver(t, func(w http.ResponseWriter, number int, _ received) {
+		switch number {
+		case 1: // never a word
+			<-release
+		case 2: // a status, and then nothing
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush()
+			<-release
+		}
+	})
+	defer close(release)
+	s := train(t, m, dir, r.webhook())
+	clock := newFakeClock()
+	service, err := New(Options{Manager: m, Encode: encodeTest, Allow: []string{"127.0.0.1"}, Clock: clock, Random: func() float64 { return 0 }})
+	require.NoError(t, err)
+	service.sender.client.Timeout = 200 * time.Millisecond
+	service.Start()
+	defer func() { assert.NoError(t, service.Close()) }()
+	assert.Equal(t, schedule[0], clock.next(t))
+	last := s.Snapshot().LastEvent
+	assert.Equal(t, append([]int64{1}, upTo(last)...), indexes(r.waitIndex(t, last)))
+}
+
+func TestAReceiverAtAnIPv6Address(t *testing.T) {
+	listener, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Skip("this machine has no IPv6")
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
+	go func() { _ = server.Serve(listener) }()
+	defer server.Close()
+	service, err := New(Options{Manager: openManager(t, t.TempDir()), Allow: []string{"::1"}})
+	require.NoError(t, err)
+	require.NoError(t, service.Deliver(testContext(t), job.Webhook{Type: job.WebhookRaw, URL: "http://" + listener.Addr().String()}, Payload{Type: "test"}))
+}
+
 func TestAnEndlessReplyIsNotRead(t *testing.T) {
 	dir := t.TempDir()
 	m := openManager(t, dir)
@@ -345,10 +386,10 @@ func TestADeletedSessionIsForgotten(t *testing.T) {
 	start(t, m, Options{Clock: clock})
 	r.wait(t, func(got []received) bool { return len(got) == 1 })
 	require.NoError(t, m.Delete(testContext(t), s.ID()))
-	clock.next(t)
 	other := newReceiver(t, nil)
 	next := train(t, m, t.TempDir(), other.webhook())
 	other.waitIndex(t, next.Snapshot().LastEvent)
+	clock.next(t)
 	assert.Len(t, r.wait(t, func([]received) bool { return true }), 1)
 }
 
