@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -211,6 +212,13 @@ func TestBadPicturesAreAllListed(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{"d/a.png"}, names(m))
 	assert.Equal(t, bad.Bad, m.Bad)
+}
+
+func TestPipesAreNotWaitedFor(t *testing.T) {
+	dir := writeFolder(t, map[string]string{"a.png": pngBytes(t, 16, 16), "b.png": pngBytes(t, 16, 16)})
+	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "a.txt"), 0o600))
+	_, err := build(t, Request{Datasets: []job.Dataset{{ID: "d", Folder: dir, Resolution: 16}}})
+	assert.ErrorContains(t, err, "caption file a.txt: is not a regular file")
 }
 
 func TestBuildErrors(t *testing.T) {

@@ -170,12 +170,21 @@ func (s *source) path(name string) string {
 	return filepath.Join(s.folder, name)
 }
 
+// open looks before it opens, because opening a pipe would wait for whoever writes into it.
 func (s *source) open(name string) (*os.File, error) {
 	name = filepath.FromSlash(name)
+	stat, open := s.root.Stat, s.root.Open
 	if filepath.IsAbs(name) {
-		return os.Open(name)
+		stat, open = os.Stat, os.Open
 	}
-	return s.root.Open(name)
+	info, err := stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("is not a regular file")
+	}
+	return open(name)
 }
 
 // readText reads a small file, at most limit bytes.

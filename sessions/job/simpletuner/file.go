@@ -20,7 +20,7 @@ func readConfig(configs, path string) (data []byte, found string, err error) {
 		return nil, "", errors.New("the path holds a NUL character; remove it")
 	}
 	if filepath.IsAbs(path) {
-		data, err := readLimited(func() (*os.File, error) { return os.Open(path) })
+		data, err := readLimited(path, os.Stat, os.Open)
 		if err != nil {
 			return nil, "", fmt.Errorf("file %s: %w", path, err)
 		}
@@ -65,21 +65,24 @@ func readInside(folder, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := readLimited(func() (*os.File, error) { return root.Open(name) })
+	data, err := readLimited(name, root.Stat, root.Open)
 	return data, errors.Join(err, root.Close())
 }
 
-func readLimited(open func() (*os.File, error)) (data []byte, err error) {
-	file, err := open()
+// readLimited looks before it opens, because opening a pipe would wait for whoever writes into it.
+func readLimited(name string, stat func(string) (fs.FileInfo, error), open func(string) (*os.File, error)) (data []byte, err error) {
+	info, err := stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("is not a regular file")
+	}
+	file, err := open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	if stat, err := file.Stat(); err != nil {
-		return nil, err
-	} else if !stat.Mode().IsRegular() {
-		return nil, errors.New("is not a regular file")
-	}
 	data, err = io.ReadAll(io.LimitReader(file, maxConfigBytes+1))
 	if err == nil && len(data) > maxConfigBytes {
 		err = fmt.Errorf("is larger than %d bytes", maxConfigBytes)

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -81,6 +82,9 @@ func TestRefusedFiles(t *testing.T) {
 	writeConfig(t, roots, "two.json", `[] []`)
 	writeConfig(t, roots, "trailing.json", `[]]`)
 	writeConfig(t, roots, "list.json", `["a prompt"]`)
+	require.NoError(t, syscall.Mkfifo(filepath.Join(roots.Configs, "pipe.json"), 0o600))
+	require.NoError(t, os.Symlink("/etc/passwd", filepath.Join(roots.Configs, "link.json")))
+	require.NoError(t, os.WriteFile(filepath.Join(roots.Configs, "large.json"), make([]byte, maxConfigBytes+1), 0o600))
 	for _, test := range []struct {
 		changes map[string]string
 		problem string
@@ -102,6 +106,10 @@ func TestRefusedFiles(t *testing.T) {
 		{map[string]string{"data_backend_config": "two.json"}, "is not valid JSON: something follows"},
 		{map[string]string{"data_backend_config": "trailing.json"}, "is not valid JSON"},
 		{map[string]string{"data_backend_config": "object.json"}, "is not a list of datasets"},
+		{map[string]string{"data_backend_config": "pipe.json"}, "is not a regular file"},
+		{map[string]string{"data_backend_config": filepath.Join(roots.Configs, "pipe.json")}, "is not a regular file"},
+		{map[string]string{"data_backend_config": "link.json"}, "path escapes"},
+		{map[string]string{"data_backend_config": "large.json"}, "is larger than"},
 		{map[string]string{"data_backend_config": roots.Configs}, "is not a regular file"},
 	} {
 		_, err := translate(t, roots, test.changes)
