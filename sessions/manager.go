@@ -211,8 +211,9 @@ func (m *Manager) insert(ctx context.Context, s *Session, fixed []byte) error {
 	if err != nil {
 		return err
 	}
-	m.committed(events)
-	// What is left of the change, starting the worker, follows when the actor runs.
+	// What is left of the change, starting the worker, follows when the actor runs. So do the news, for who hears of a
+	// session has to find it.
+	a.afterCommit(func(error) { m.committed(events) })
 	a.change.update, a.change.dirty = store.Update{}, false
 	s.publish(a.state, append([]store.Grant(nil), a.grants...))
 	return nil

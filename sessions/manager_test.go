@@ -442,3 +442,19 @@ func TestClosingInterruptsAndReopeningContinues(t *testing.T) {
 	assert.Equal(t, snapshot.Completed+2, result.Snapshot.Completed)
 	checkEvents(t, s)
 }
+
+func TestWhoHearsOfASessionFindsIt(t *testing.T) {
+	dir := t.TempDir()
+	m := open(t, dir, Options{})
+	feed := m.Subscribe(m.LastSeq())
+	found := make(chan error, 1)
+	go func() {
+		events, err := feed.Next(testContext(t))
+		if err == nil {
+			_, err = m.Session(events[0].Session)
+		}
+		found <- err
+	}()
+	create(t, m, CreateRequest{Job: fixture.Job(t, dir)})
+	require.NoError(t, <-found)
+}

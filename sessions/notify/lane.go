@@ -43,7 +43,7 @@ func (l *lane) run(ctx context.Context) {
 				return
 			}
 			l.log().Error("webhook: read events", zap.Error(err))
-			if l.wait(ctx, schedule[0]) != nil {
+			if l.service.wait(ctx, schedule[0]) != nil {
 				return
 			}
 			continue
@@ -91,7 +91,7 @@ func (l *lane) waitForTry(ctx context.Context) error {
 		return nil
 	}
 	if wait := l.state.NextTry.Sub(l.service.clock.Now()); wait > 0 {
-		return l.wait(ctx, wait)
+		return l.service.wait(ctx, wait)
 	}
 	return nil
 }
@@ -201,15 +201,6 @@ func (l *lane) disable(problem string) {
 	}
 	l.state.Disabled, l.state.Problem, l.state.NextTry = true, problem, time.Time{}
 	l.service.ledger.put(l.state)
-}
-
-func (l *lane) wait(ctx context.Context, d time.Duration) error {
-	select {
-	case <-l.service.clock.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // log names the receiver by host, for the rest of its URL may be secret.

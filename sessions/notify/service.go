@@ -3,9 +3,12 @@ package notify
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -118,8 +121,15 @@ func (s *Service) follow(ctx context.Context, feed *sessions.Feed) {
 	}
 	for {
 		events, err := feed.Next(ctx)
-		if err != nil {
+		if errors.Is(err, io.EOF) || ctx.Err() != nil {
 			return // the server ends
+		}
+		if err != nil {
+			s.options.Logger.Error("webhook: read events", zap.Error(err))
+			if s.wait(ctx, schedule[0]) != nil {
+				return
+			}
+			continue
 		}
 		woken := map[string]bool{}
 		for _, event := range events {
@@ -134,6 +144,15 @@ func (s *Service) follow(ctx context.Context, feed *sessions.Feed) {
 				s.wake(ctx, session)
 			}
 		}
+	}
+}
+
+func (s *Service) wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-s.clock.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
