@@ -87,10 +87,10 @@ func TestClosedRoutesAskForTheToken(t *testing.T) {
 			for _, query := range []string{"?token=", "?access_token=", "?api_key=", "?Authorization=Bearer%20"} {
 				assert.Equal(t, http.StatusUnauthorized, a.status(method, route.concrete()+query+testToken), "%s %s%s", method, route.Path, query)
 			}
-			long := a.status(method, route.concrete(), "Authorization", "Bearer "+strings.Repeat("0", 1_000_000))
-			assert.Equal(t, http.StatusRequestHeaderFieldsTooLarge, long, "%s %s with a token of a megabyte", method, route.Path)
 		}
 		if route.Access == Token {
+			long := a.status(route.Method, route.concrete(), "Authorization", "Bearer "+strings.Repeat("0", 1_000_000))
+			assert.Equal(t, http.StatusRequestHeaderFieldsTooLarge, long, "%s %s with a token of a megabyte", route.Method, route.Path)
 			for name, value := range map[string]string{"Authorization": "Bearer " + testToken, "X-API-Key": testToken} {
 				// Streams answer without end, and long polls at once.
 				response := a.open(route.Method, route.concrete()+"?timeout=0", nil, name, value)
