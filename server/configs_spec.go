@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"net/http"
 
 	"github.com/stepd/stepd/sessions/configs"
@@ -61,7 +62,7 @@ var (
 		Answers: []Answer{{Status: http.StatusOK, Doc: "the JSON of the file", Example: []any{}}, unknownName, brokenConfig,
 			{Status: http.StatusBadRequest, Doc: "the path leads elsewhere", Example: detail{}}}}
 	exportConfigSpec = ofType(Spec{Query: []Field{{Name: "include_metadata", Kind: job.Bool, Default: true, Doc: "false: the bare configuration"}},
-		Answers: []Answer{{Status: http.StatusOK, Doc: "the export", Example: object(nil)}, unknownName, brokenConfig}})
+		Answers: []Answer{{Status: http.StatusOK, Doc: "the export; a list, of a bare dataloader", Example: json.RawMessage(nil)}, unknownName, brokenConfig}})
 )
 
 var stored = Answer{Status: http.StatusOK, Doc: "written", Example: object{"message": "", "metadata": configs.Metadata{},
@@ -78,7 +79,7 @@ var (
 		{Name: "data", Kind: job.Object, Required: true, Doc: "an export, or a bare configuration"},
 		{Name: "name", Kind: job.Text, Doc: "default: that of the export, else imported_ and the date"},
 		{Name: "overwrite", Kind: job.Bool, Default: false, Doc: "replace a configuration of this name"},
-	}, Example: object{"data": object{"--model_family": "pixart_sigma"}, "name": "imported"}}, Answers: []Answer{written, badName, takenName, badOptions}})
+	}, Example: object{"data": object{"--model_family": "pixart_sigma"}, "name": "imported"}}, Answers: []Answer{written, badName, takenName, brokenConfig, badOptions}})
 	fromTemplateSpec = Spec{Body: Body{Media: []string{mediaJSON}, Open: true, Fields: []Field{
 		{Name: "template_name", Kind: job.Text, Required: true, Doc: "one of /api/configs/templates"},
 		{Name: "config_name", Kind: job.Text, Required: true, Doc: "name of the new configuration"},

@@ -90,7 +90,9 @@ func (a *api) request(method, path string, body any, headers ...string) reply {
 	data, err := io.ReadAll(response.Body)
 	require.NoError(a.t, err)
 	require.NoError(a.t, response.Body.Close())
-	return reply{response.StatusCode, response.Header, string(data)}
+	r := reply{response.StatusCode, response.Header, string(data)}
+	documented(a.t, method, path, r)
+	return r
 }
 
 // open sends a request and leaves its answer to be read.

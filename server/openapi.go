@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -151,30 +152,41 @@ func sharedAnswers(route Route) []Answer {
 	return all
 }
 
-// responses documents the answers of a route; its own words for a status replace the shared ones.
+// responses documents the answers of a route. Where a status can have several bodies, any of them may come.
 func responses(route Route, named schemas) object {
-	possible := slices.Clone(route.Spec.Answers)
-	for _, shared := range sharedAnswers(route) {
-		if !slices.ContainsFunc(possible, func(a Answer) bool { return a.Status == shared.Status }) {
-			possible = append(possible, shared)
-		}
-	}
 	all := object{}
-	for _, answer := range possible {
+	for _, answer := range append(slices.Clone(route.Spec.Answers), sharedAnswers(route)...) {
 		code := strconv.Itoa(answer.Status)
 		response, started := all[code].(object)
-		if started {
-			response["description"] = response["description"].(string) + "; or " + answer.Doc
-		} else {
+		if !started {
 			response = object{"description": answer.Doc, "content": object{}}
 			all[code] = response
 		}
-		switch content := response["content"].(object); {
-		case answer.Media != "":
-			content[answer.Media] = object{"schema": object{"type": "string"}}
-		case answer.Example != nil:
-			content[mediaJSON] = object{"schema": named.of(answer.Example)}
+		media, schema := answer.content(named)
+		content := response["content"].(object)
+		before, _ := content[media].(object)
+		switch {
+		case media == "" || reflect.DeepEqual(before, object{"schema": schema}):
+			continue
+		case before == nil:
+			content[media] = object{"schema": schema}
+		default:
+			content[media] = object{"schema": object{"anyOf": []any{before["schema"], schema}}}
+		}
+		if started {
+			response["description"] = response["description"].(string) + "; or " + answer.Doc
 		}
 	}
 	return all
+}
+
+// content is the type and the schema of the body of an answer; no type means no body.
+func (a Answer) content(named schemas) (media string, schema object) {
+	switch {
+	case a.Media != "":
+		return a.Media, object{"type": "string"}
+	case a.Example != nil:
+		return mediaJSON, named.of(a.Example)
+	}
+	return "", nil
 }

@@ -73,7 +73,7 @@ func (named schemas) ofBody(body Body) object {
 // of describes the Go value of an answer: structs by their type, maps of any by their keys.
 func (named schemas) of(value any) object {
 	if value == nil {
-		return object{}
+		return anyJSON
 	}
 	v := reflect.ValueOf(value)
 	if v.Type() == reflect.TypeFor[map[string]any]() && v.Len() > 0 {
@@ -94,7 +94,7 @@ func (named schemas) of(value any) object {
 func (named schemas) ofType(t reflect.Type) object {
 	switch t {
 	case reflect.TypeFor[json.RawMessage]():
-		return object{}
+		return anyJSON
 	case reflect.TypeFor[time.Time]():
 		return object{"type": "string", "format": "date-time"}
 	}
@@ -116,8 +116,11 @@ func (named schemas) ofType(t reflect.Type) object {
 	case reflect.Struct:
 		return named.ofStruct(t)
 	}
-	return object{} // an interface may hold anything
+	return anyJSON // an interface may hold anything
 }
+
+// anyJSON is the schema of whatever JSON can hold.
+var anyJSON = object{"type": []string{"null", "boolean", "number", "string", "array", "object"}, "items": object{}}
 
 func nullable(s object) object {
 	if kind, ok := s["type"].(string); ok {

@@ -46,9 +46,16 @@ const noOutputDir = "No output directory specified"
 
 var outputDirField = Field{Name: "output_dir", Kind: job.Text, Doc: "folder of the run; default: that of the current or last job"}
 
+// foreignFolder is the answer to folders that are not told about.
+var foreignFolder = Answer{Status: http.StatusBadRequest, Doc: "output_dir is neither the folder of a run nor below the outputs folder", Example: detail{}}
+
 var listCheckpointsSpec = Spec{
-	Query:   []Field{outputDirField},
-	Answers: []Answer{{Status: http.StatusOK, Doc: "the complete checkpoints, newest first", Example: checkpointList{}}},
+	Query: []Field{outputDirField},
+	Answers: []Answer{
+		{Status: http.StatusOK, Doc: "the complete checkpoints, newest first", Example: checkpointList{}},
+		{Status: http.StatusOK, Doc: "no list, when no folder is known", Example: noCheckpoints{}},
+		foreignFolder,
+	},
 }
 
 var postCheckpointsSpec = Spec{
@@ -126,7 +133,7 @@ var checkpointName = regexp.MustCompile(`^checkpoint-[0-9]{1,18}$`)
 
 var validateCheckpointSpec = Spec{
 	Query:   []Field{outputDirField},
-	Answers: []Answer{{Status: http.StatusOK, Doc: "whether every file of the checkpoint is as it was written", Example: checkedCheckpoint{}}},
+	Answers: []Answer{{Status: http.StatusOK, Doc: "whether every file of the checkpoint is as it was written", Example: checkedCheckpoint{}}, foreignFolder},
 }
 
 // validateCheckpoint reads a checkpoint whole and compares it with its manifest.
