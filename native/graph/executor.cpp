@@ -155,6 +155,15 @@ void Executor::run() {
     for (const State::Call& call : state_->calls) state_->execute(call);
 }
 
+bool Executor::run_while(const std::function<bool()>& go_on) {
+    state_->start();
+    for (const State::Call& call : state_->calls) {
+        if (!go_on()) return false;
+        state_->execute(call);
+    }
+    return true;
+}
+
 const Plan& Executor::plan() const { return state_->plan; }
 
 std::vector<NodeTime> Executor::profile() {

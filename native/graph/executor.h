@@ -50,6 +50,8 @@ public:
 
     // Runs all nodes. Every parameter, input and output must be bound (Code::internal names the first that is not).
     void run();
+    // The same, asking go_on before every node. False: it said no, and what the outputs hold is undefined.
+    bool run_while(const std::function<bool()>& go_on);
 
     const Plan& plan() const;
     std::vector<NodeTime> profile();  // one run with a clock around every node

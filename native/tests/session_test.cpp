@@ -187,7 +187,7 @@ TEST(Session, what_does_not_fit_is_refused_with_sizes) {
     auto [later, text] = error_of([&] { session->train(tiny_steps(0, 1)); });
     EXPECT_EQ(later, Code::out_of_memory);
     EXPECT_NE(text.find("micro-batch of 2"), std::string::npos) << text;
-    session->sample({tiny_request(model / "small.png")});
+    EXPECT_EQ(error_of([&] { session->sample({tiny_request(model / "small.png")}); }).first, Code::out_of_memory);
     EXPECT_EQ(error_of([&] { session->train(tiny_steps(0, 1)); }).first, Code::out_of_memory) << "it stays usable";
 }
 
@@ -290,6 +290,22 @@ TEST(Session, samples_the_same_picture_for_the_same_seed) {
     EXPECT_EQ(checkpoint_of(*session), before) << "sampling changed the weights";
     a.width = 17;
     EXPECT_EQ(error_of([&] { session->sample({a}); }).first, Code::invalid);
+}
+
+TEST(Session, refuses_pictures_that_do_not_fit_before_it_allocates) {
+    const TinyModel& model = test::tiny_model();
+    SessionConfig config = tiny_config(model);
+    config.memory_budget = int64_t(256) << 20;
+    auto session = open_session(model, config);
+    session->train(tiny_steps(0, 1));
+    const auto before = checkpoint_of(*session);
+    SampleRequest large = tiny_request(model / "large.png"), small = tiny_request(model / "small.png");
+    large.width = large.height = 4096;
+    auto [code, message] = error_of([&] { session->sample({large}); });
+    EXPECT_EQ(code, Code::out_of_memory);
+    EXPECT_NE(message.find("4096x4096"), std::string::npos) << message;
+    session->sample({small});
+    EXPECT_EQ(checkpoint_of(*session), before);
 }
 
 TEST(Session, exported_weights_make_the_same_pictures) {

@@ -204,6 +204,19 @@ int64_t arena_budget(const MemoryPlan& plan, const SessionConfig& config) {
     return std::max<int64_t>(0, plan.available - plan.state());
 }
 
+void require_picture_fits(const Model& model, const SessionConfig& config, const DenoiserGraphs& graphs,
+                          const Bucket& bucket) {
+    const int64_t denoising = make_plan(graphs.record_sampling(bucket, false)).report.arena_bytes;
+    const auto vae = model.family.make_autoencoder(model.folder.config("vae"));
+    const Graph decode = DecoderRunner::record(*vae, bucket.latent_height, bucket.latent_width);
+    const int64_t needed = std::max(denoising, make_plan(decode).report.arena_bytes);
+    const int64_t left = config.memory_budget > 0 ? config.memory_budget - plan_state(graphs.layout, config).state()
+                                                  : available_memory();
+    STEPD_REQUIRE(needed <= left, Code::out_of_memory, "a picture of ", bucket.latent_width * model.latent_factor, "x",
+                  bucket.latent_height * model.latent_factor, " needs ", mebibytes(needed), " and ",
+                  mebibytes(std::max<int64_t>(0, left)), " are left; ask for a smaller one");
+}
+
 void require_fit(const MemoryPlan& p) {
     STEPD_REQUIRE(
         p.fits, Code::out_of_memory, "the session needs ", mebibytes(p.total), " and ", mebibytes(p.available),

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "optim/optimizer.h"
+#include "train/graphs.h"
 #include "train/model.h"
 #include "train/parameters.h"
 
@@ -13,6 +14,10 @@ namespace stepd {
 
 // Bytes that this process can still allocate: what the machine has available, or less inside a control group.
 int64_t available_memory();
+// Throws Code::out_of_memory when a picture's working memory is more than the budget leaves, or without a budget more
+// than is available; before the system would end the process for it.
+void require_picture_fits(const Model& model, const SessionConfig& config, const DenoiserGraphs& graphs,
+                          const Bucket& bucket);
 
 // One bucket of the data, in pixels.
 struct PixelShape {

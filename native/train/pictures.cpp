@@ -85,12 +85,16 @@ void PictureSampler::set_text(const std::vector<float>& embedding, int64_t row, 
     std::fill(bias + tokens, bias + text_tokens_, graphs_.denoiser.masked_text_bias());
 }
 
+Bucket PictureSampler::bucket(const SampleRequest& r) const {
+    return {r.guidance > 1 ? 2 : 1, r.height / model_.latent_factor, r.width / model_.latent_factor, text_tokens_};
+}
+
 LatentPicture PictureSampler::sample(const SampleRequest& r, const Embeddings& embeddings, const SamplingHooks& hooks) {
+    Inputs inputs(bucket(r), graphs_);
     LatentPicture picture;
-    picture.height = r.height / model_.latent_factor;
-    picture.width = r.width / model_.latent_factor;
-    const bool guided = r.guidance > 1;
-    Inputs inputs({guided ? 2 : 1, picture.height, picture.width, text_tokens_}, graphs_);
+    picture.height = inputs.bucket.latent_height;
+    picture.width = inputs.bucket.latent_width;
+    const bool guided = inputs.bucket.batch == 2;
     if (guided) set_text(embeddings.at(r.negative_ids), 0, inputs);
     set_text(embeddings.at(r.ids), guided ? 1 : 0, inputs);
     inputs.executor = executor(inputs.bucket, r.ema);
@@ -120,13 +124,13 @@ void PictureSampler::denoise(const SampleRequest& r, Inputs& inputs, LatentPictu
     std::vector<float> guided(inputs.elements), clean(inputs.elements);
     const int steps = int(sampler->timesteps().size());
     for (int i = 0; i < steps; i++) {
-        STEPD_REQUIRE(hooks.go_on(), Code::cancelled, "sampling was cancelled at step ", i, " of ", r.steps);
         std::span<float> first(inputs.latents.data(), inputs.elements);
         sampler->scale_input(i, picture.latents, first);
         for (int64_t b = 1; b < inputs.bucket.batch; b++)
             std::copy(first.begin(), first.end(), inputs.latents.begin() + b * int64_t(inputs.elements));
         std::fill(inputs.timestep.begin(), inputs.timestep.end(), sampler->timesteps()[size_t(i)]);
-        inputs.executor->run();
+        STEPD_REQUIRE(inputs.executor->run_while(hooks.go_on), Code::cancelled, "sampling was cancelled at step ", i,
+                      " of ", r.steps);
         const float *negative = inputs.prediction.data(), *positive = negative + inputs.elements;
         for (size_t k = 0; k < inputs.elements; k++)
             guided[k] =

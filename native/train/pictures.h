@@ -69,6 +69,7 @@ public:
                    int64_t text_tokens, Backend& backend);
 
     LatentPicture sample(const SampleRequest& request, const Embeddings& embeddings, const SamplingHooks& hooks);
+    Bucket bucket(const SampleRequest& request) const;  // of its denoising steps
 
 private:
     struct Inputs;

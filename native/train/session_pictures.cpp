@@ -1,9 +1,11 @@
 // The parts of a session that turn pictures and captions into cached files, and requests into pictures.
 #include <algorithm>
+#include <set>
 
 #include "base/error.h"
 #include "io/image.h"
 #include "io/safetensors.h"
+#include "train/memory.h"
 #include "train/session.h"
 
 namespace stepd {
@@ -106,7 +108,10 @@ void Session::sample(const std::vector<SampleRequest>& requests) {
                            *backend_);
     AutoencoderRunner autoencoder(model_.folder, model_.family, *backend_);
     Previews previews(model_, autoencoder.decoder(), data_, preview_cache_, *backend_, sink_.on_preview);
+    std::set<Bucket> fitting;
     for (size_t i = 0; i < requests.size(); i++) {
+        const Bucket bucket = sampler.bucket(requests[i]);
+        if (fitting.insert(bucket).second) require_picture_fits(model_, config_, trainer_->graphs(), bucket);
         const SamplingHooks hooks{[this] { return !cancelled_; },
                                   [&](const SamplingStep& step) { previews.step(int64_t(i), requests[i], step); }};
         const LatentPicture picture = sampler.sample(requests[i], embeddings_, hooks);
