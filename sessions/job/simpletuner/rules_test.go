@@ -145,6 +145,7 @@ func TestRemarks(t *testing.T) {
 		{map[string]string{"tokenizer_max_length": "120"}, "", "--tokenizer_max_length: pixart_sigma uses 300", ""},
 		{map[string]string{"report_to": "wandb"}, "", "wandb sync", ""},
 		{map[string]string{"resolution": "5000"}, "--resolution", "", ""},
+		{map[string]string{"validation_resolution": "64"}, "--validation_resolution: 64 asks for pictures of 8000x8000 pixels", "", ""},
 		{map[string]string{"webhook_config": `{"callback_url": "https://a", "ssl_no_verify": true, "colour": "red"}`}, "colour is not a field", "", ""},
 	} {
 		got, err := translate(t, roots, test.changes)

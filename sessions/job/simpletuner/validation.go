@@ -125,6 +125,9 @@ func libraryText(entry any) (string, error) {
 
 var sizePattern = regexp.MustCompile(`^(\d{1,5})[xX](\d{1,5})$`)
 
+// largeSide is the side of a validation picture, in pixels, above which a slip is likelier than the wish.
+const largeSide = 4096
+
 // sizes reads validation_resolution; sides are rounded down to what latents and patches need.
 func (t *translation) sizes() [][2]int {
 	const step = 16
@@ -144,6 +147,9 @@ func (t *translation) sizes() [][2]int {
 		if !(width >= 64 && height >= 64 && width <= 16384 && height <= 16384) {
 			t.refuse(field, "%s is not a size such as 1024 or 1024x768, with sides from 64 to 16384", values.Show(text))
 			continue
+		}
+		if max(width, height) > largeSide {
+			t.warn("%s: %s asks for pictures of %.0fx%.0f pixels; numbers below 128 are megapixels, a size in pixels is written 64x64", field, text, width, height)
 		}
 		sizes = append(sizes, [2]int{int(width) / step * step, int(height) / step * step})
 	}
