@@ -35,7 +35,7 @@ test: check native-test go-test sanitize ## everything that must pass before a c
 	@echo "all tests passed"
 
 check: install ## formatters, vet, package documentation, import arrows
-	@test -z "$$(gofmt -l cmd cgo server sessions examples)" || { gofmt -l cmd cgo server sessions examples; echo "run: make format"; exit 1; }
+	@test -z "$$(gofmt -l cmd cgo server sessions internal examples)" || { gofmt -l cmd cgo server sessions internal examples; echo "run: make format"; exit 1; }
 	@if clang-format --version | grep -q 'version 14'; then $(NATIVE_SOURCES) | xargs clang-format --dry-run -Werror; \
 	else echo "the format of C++ files is not checked: that needs clang-format 14"; fi
 
@@ -74,7 +74,7 @@ abuse: build ## N generated bad requests to every route of the API, and a crowd 
 	go test ./server -count=1 -run 'Abuse' -v -args -abuse.requests=$(N) -abuse.seed=$$(date +%s)
 
 format: install ## formats all sources in place
-	gofmt -w cmd cgo server sessions examples
+	gofmt -w cmd cgo server sessions internal examples
 	$(NATIVE_SOURCES) | xargs clang-format -i
 
 clean:

@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -44,18 +45,24 @@ func TestStalledReadersAreDropped(t *testing.T) {
 		return stream(s, c, mediaText, func(ctx context.Context) ([]string, error) { return []string{line}, ctx.Err() },
 			func(w *bufio.Writer, lines []string) { _, _ = w.WriteString(lines[0]) }, stillHere)
 	}})
+	s.add(Route{Method: http.MethodGet, Path: "/large", Access: Open, Handle: func(s *Server, c *fiber.Ctx) error {
+		return c.SendString(strings.Repeat(line, 1000))
+	}})
 	listeners, err := Listen([]string{"127.0.0.1:0"})
 	require.NoError(t, err)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(listeners) }()
-	conn, err := net.Dial("tcp", listeners[0].Addr().String())
-	require.NoError(t, err)
-	_, err = conn.Write([]byte("GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n"))
-	require.NoError(t, err)
-	_, err = conn.Read(make([]byte, 1))
-	require.NoError(t, err, "the stream has begun")
-	require.Eventually(t, func() bool { return s.streams.Load() == 0 }, testTimeout, time.Millisecond)
-	require.NoError(t, conn.Close())
+	for _, path := range []string{"/endless", "/large"} {
+		conn, err := net.Dial("tcp", listeners[0].Addr().String())
+		require.NoError(t, err)
+		_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path)
+		require.NoError(t, err)
+		_, err = conn.Read(make([]byte, 1))
+		require.NoError(t, err, "the answer has begun")
+		require.Eventually(t, func() bool { return s.streams.Load() == 0 && s.app.Server().GetOpenConnectionsCount() == 0 },
+			testTimeout, time.Millisecond, path)
+		require.NoError(t, conn.Close())
+	}
 	require.NoError(t, s.Shutdown(context.Background()))
 	require.NoError(t, <-served)
 }

@@ -84,6 +84,7 @@ func New(options Options) *Server {
 		DisableStartupMessage: true,
 		ErrorHandler:          writeError(options.Logger),
 		ReadTimeout:           30 * time.Second,
+		WriteTimeout:          options.Limits.Stall, // of an answer; streams move it on with everything they send
 		IdleTimeout:           2 * time.Minute,
 		Immutable:             true,
 		// One spelling of a path is one route: the guard and the router must never see different things.
