@@ -121,7 +121,7 @@ func (r *run) dropSamples(dropped map[int]bool) error {
 		return engine.Errorf(engine.Invalid, "not one picture can be decoded; repair the pictures of the job's datasets")
 	}
 	m.Samples = kept
-	plan, err := dataset.NewPlan(r.job.Engine.Seed, r.job.BatchSize, m.Samples)
+	plan, err := dataset.PlanJob(r.job, m.Samples)
 	r.data.plan = plan
 	return err
 }

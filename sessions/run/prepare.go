@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"sort"
 	"strings"
 
@@ -122,6 +123,9 @@ func (r *run) findCheckpoint() (*checkpoint.Info, error) {
 	return info, err
 }
 
+// besides matches the fields of a job that do not change what is trained.
+var besides = regexp.MustCompile(`^(warnings|tracking|metadata|sampling|scripts|save|resume|output|log_every|max_steps)\b`)
+
 // changedFields compares the checkpoint's job with the present one. What cannot change the run is left out.
 func changedFields(info *checkpoint.Info, now []byte) ([]string, error) {
 	before, err := info.Job()
@@ -145,7 +149,7 @@ func changedFields(info *checkpoint.Info, now []byte) ([]string, error) {
 	}
 	var changed []string
 	for field, differs := range fields {
-		if differs && !strings.HasPrefix(field, "warnings") && !strings.HasPrefix(field, "tracking") && field != "resume" && field != "output" {
+		if differs && !besides.MatchString(field) {
 			changed = append(changed, field)
 		}
 	}

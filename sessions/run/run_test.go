@@ -251,6 +251,7 @@ func TestChangedJobFieldsAreReported(t *testing.T) {
 	_, _, err := whole(t, j)
 	require.NoError(t, err)
 	j.Steps, j.Engine.Optimizer.LR = 6, 0.2
+	j.Sampling.Every, j.Save.Every, j.LogEvery = 3, 2, 5 // change nothing that is trained
 	require.NoError(t, os.WriteFile(filepath.Join(j.Datasets[0].Folder, "0.txt"), []byte("another caption"), 0o644))
 	r, _, err := whole(t, j)
 	require.NoError(t, err)
