@@ -29,6 +29,7 @@ config:
       model: {name_or_path: black-forest-labs/FLUX.1-dev}
       datasets: [{folder_path: pictures}]
 `)
+	tuner := write("config.json", `{"--model_family": "pixart_sigma", "model_type": "full", "max_train_steps": 10, "num_train_epochs": 0}`)
 	tests := []struct {
 		name string
 		args []string
@@ -44,6 +45,8 @@ config:
 		{"no job file", []string{"train", filepath.Join(dir, "nope.yaml")}, exitUsage},
 		{"empty job file", []string{"train", empty}, exitUsage},
 		{"not a job", []string{"plan", other}, exitUsage},
+		{"SimpleTuner's configuration without its dataloader", []string{"plan", tuner, "--data-backend", filepath.Join(dir, "nope.json")}, exitUsage},
+		{"dataloader of another dialect", []string{"train", hub, "--data-backend", other}, exitUsage},
 		{"model of the Hub", []string{"train", hub}, exitUsage},
 		{"negative length", []string{"train", hub, "--max-steps", "-1"}, exitUsage},
 		{"size", []string{"sample", "--model", dir, "--prompt", "a", "--out", dir, "--size", "7x7"}, exitUsage},

@@ -14,12 +14,14 @@ import (
 
 func planCommand() *cobra.Command {
 	var asJSON bool
+	var file jobFile
 	command := &cobra.Command{
 		Use:   "plan JOB",
 		Short: "memory and work of a job, without training it",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
-			j, _, err := readJob(args[0], 0, "")
+			file.path = args[0]
+			j, _, err := file.read()
 			if err != nil {
 				return err
 			}
@@ -37,6 +39,7 @@ func planCommand() *cobra.Command {
 			return printPlan(command.OutOrStdout(), plan)
 		},
 	}
+	command.Flags().StringVar(&file.dataBackend, "data-backend", "", "dataloader file of a SimpleTuner configuration; empty: the one that it names")
 	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return command
 }

@@ -19,29 +19,33 @@ import (
 )
 
 type trainOptions struct {
-	output, data string
-	maxSteps     int64
-	asJSON       bool
+	file   jobFile
+	data   string
+	asJSON bool
 }
 
 func trainCommand() *cobra.Command {
 	var o trainOptions
 	command := &cobra.Command{
 		Use:   "train JOB",
-		Short: "train a job file, YAML or JSON; an unfinished run goes on from its last checkpoint",
+		Short: "train a job file, an AI-Toolkit job or a SimpleTuner configuration; an unfinished run goes on from its last checkpoint",
 		Args:  cobra.ExactArgs(1),
-		RunE:  func(command *cobra.Command, args []string) error { return train(command.OutOrStdout(), args[0], o) },
+		RunE: func(command *cobra.Command, args []string) error {
+			o.file.path = args[0]
+			return train(command.OutOrStdout(), o)
+		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&o.output, "output", "", "folder for the run folder; empty: the job's")
+	flags.StringVar(&o.file.dataBackend, "data-backend", "", "dataloader file of a SimpleTuner configuration; empty: the one that it names")
+	flags.StringVar(&o.file.output, "output", "", "folder for the run folder; empty: the job's")
 	flags.StringVar(&o.data, "data", "data", "folder for the caches")
-	flags.Int64Var(&o.maxSteps, "max-steps", 0, "stop after this many steps; 0: the job's length")
+	flags.Int64Var(&o.file.maxSteps, "max-steps", 0, "stop after this many steps; 0: the job's length")
 	flags.BoolVar(&o.asJSON, "json", false, "print one JSON object a line and nothing else")
 	return command
 }
 
-func train(out io.Writer, path string, o trainOptions) error {
-	j, document, err := readJob(path, o.maxSteps, o.output)
+func train(out io.Writer, o trainOptions) error {
+	j, document, err := o.file.read()
 	if err != nil {
 		return err
 	}
@@ -58,8 +62,10 @@ func train(out io.Writer, path string, o trainOptions) error {
 	if err := os.MkdirAll(index, 0o755); err != nil {
 		return fmt.Errorf("create run folder: %w; choose another one with --output", err)
 	}
-	if err := aitoolkit.WriteConfig(j.RunDir(), document); err != nil {
-		return err
+	if document != nil {
+		if err := aitoolkit.WriteConfig(j.RunDir(), document); err != nil {
+			return err
+		}
 	}
 	manager, err := sessions.Open(context.Background(), sessions.Options{DataDir: index, CacheDir: filepath.Join(data, "cache"), Launcher: worker.Local{Engine: core}})
 	if err != nil {

@@ -98,13 +98,26 @@ func (r *run) makeSamples(ctx context.Context) error {
 		return err
 	}
 	for _, p := range pictures {
-		path := filepath.Join(dir, p.stem+".png")
-		if err := os.Rename(p.request.Out, path); err != nil {
+		if err := os.Rename(p.request.Out, filepath.Join(dir, p.stem+".png")); err != nil {
 			return err
 		}
-		r.reporter.Sample(Sample{Step: r.step, Index: p.index, Path: path, Prompt: p.prompt})
 	}
-	return os.Remove(tmp)
+	if err := errors.Join(os.Remove(tmp), syncFolder(dir)); err != nil {
+		return err
+	}
+	for _, p := range pictures {
+		r.reporter.Sample(Sample{Step: r.step, Index: p.index, Path: filepath.Join(dir, p.stem+".png"), Prompt: p.prompt})
+	}
+	return nil
+}
+
+// syncFolder makes the names in a folder durable.
+func syncFolder(dir string) error {
+	folder, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }
 
 // pictures lists what to make at this step.

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,15 +23,16 @@ func (r *run) save(ctx context.Context, reason string) error {
 	if err != nil || info == nil {
 		return err
 	}
+	r.last = info
+	var incomplete error // the checkpoint counts even so
 	if reason == "final" {
 		if err := r.whenSpace(ctx, "pipeline", r.writePipeline); err != nil {
-			return fmt.Errorf("write pipeline of step %d: %w", r.step, err)
+			incomplete = fmt.Errorf("write pipeline of step %d: %w", r.step, err)
 		}
 	}
 	if err := r.reporter.Checkpoint(ctx, info); err != nil {
-		return fmt.Errorf("record checkpoint of step %d: %w", r.step, err)
+		return errors.Join(incomplete, fmt.Errorf("record checkpoint of step %d: %w", r.step, err))
 	}
-	r.last = info
 	if fresh {
 		r.reporter.Log(fmt.Sprintf("saved checkpoint of step %d to %s", r.step, info.Weights))
 		r.scripts.saved(info.Path)
@@ -43,7 +45,7 @@ func (r *run) save(ctx context.Context, reason string) error {
 		// The new checkpoint is safe; what is left over is tried again after the next one.
 		r.reporter.Warning(err.Error())
 	}
-	return nil
+	return incomplete
 }
 
 // checkpoint returns the checkpoint of this step to be recorded; nil: it is recorded already.

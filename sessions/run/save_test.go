@@ -148,3 +148,16 @@ func TestAFullModelOfSimpleTunerIsAPipeline(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, leftovers)
 }
+
+func TestAPipelineThatCannotBeWrittenIsAnErrorButTheCheckpointCounts(t *testing.T) {
+	j := simpleTuner(t, t.TempDir())
+	j.Engine.Adapter = nil
+	require.NoError(t, os.Symlink("nowhere", filepath.Join(j.Engine.Model, "scheduler")))
+	r, _, err := whole(t, j)
+	require.ErrorContains(t, err, "write pipeline of step 20")
+	steps, reasons := r.saved()
+	assert.Equal(t, []int64{20}, steps)
+	assert.Equal(t, []string{"final"}, reasons)
+	_, err = checkpoint.Verify(r.checkpoints[0].Path)
+	require.NoError(t, err)
+}

@@ -56,6 +56,12 @@ func Fold(raw map[string]any) Options {
 	return folded
 }
 
+// IsConfig tells whether a parsed document is a SimpleTuner configuration, as opposed to another dialect's job.
+func IsConfig(document map[string]any) bool {
+	options := Fold(document)
+	return options["model_family"] != nil || options["data_backend_config"] != nil
+}
+
 // Merge returns o with over's options over it; nil values of over take options out.
 func (o Options) Merge(over Options) Options {
 	merged := maps.Clone(o)
