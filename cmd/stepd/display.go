@@ -25,9 +25,12 @@ type display struct {
 	bar    *pb.ProgressBar // nil unless out is a terminal
 	last   sessions.StepEvent
 	code   string // of the last error
+	// seconds that the steps of this run took, and their number
+	seconds float64
+	steps   int64
 }
 
-const barTemplate = `{{counters . }} {{bar . "[" "=" ">" " " "]"}} {{string . "loss"}} {{string . "pace"}} {{string . "left"}}`
+const barTemplate = `{{string . "work"}} {{counters . }} {{bar . "[" "=" ">" " " "]"}} {{string . "loss"}} {{string . "pace"}} {{string . "left"}}`
 
 func newDisplay(out io.Writer, j *job.Job, asJSON bool) *display {
 	d := &display{out: out, job: j, asJSON: asJSON}
@@ -42,6 +45,7 @@ func newDisplay(out io.Writer, j *job.Job, asJSON bool) *display {
 
 func (d *display) close() {
 	if d.bar != nil {
+		d.bar.Set("work", "steps").SetTotal(d.job.End()).SetCurrent(d.last.Step)
 		d.bar.Finish()
 	}
 }
@@ -71,14 +75,18 @@ func (d *display) event(event sessions.Event) (done bool, err error) {
 		if err := json.Unmarshal(event.Data, &s); err != nil {
 			return true, err
 		}
+		outcome := "done"
+		if s.Problem != "" {
+			outcome = s.Problem
+		}
 		d.print(map[string]any{"type": "script", "script": s.Script, "step": s.Step, "exit_code": s.ExitCode, "problem": s.Problem},
-			"%s script of step %d: exit code %d %s", s.Script, s.Step, s.ExitCode, s.Problem)
+			"%s script of step %d: %s", s.Script, s.Step, outcome)
 	case sessions.KindStage:
 		var s sessions.StageEvent
 		if err := json.Unmarshal(event.Data, &s); err != nil {
 			return true, err
 		}
-		d.print(map[string]any{"type": "stage", "stage": s.Stage, "done": s.Done, "total": s.Total}, "%s %d of %d", strings.ReplaceAll(s.Stage, "_", " "), s.Done, s.Total)
+		d.stage(s)
 	case sessions.KindResumed:
 		var r sessions.ResumedEvent
 		if err := json.Unmarshal(event.Data, &r); err != nil {
@@ -123,13 +131,30 @@ func (d *display) state(event sessions.Event) (done bool, err error) {
 	return true, &exitError{exitFailed, errors.New(s.Reason)}
 }
 
+// stage shows long work other than steps: the bar is that work's meanwhile.
+func (d *display) stage(s sessions.StageEvent) {
+	work := strings.ReplaceAll(s.Stage, "_", " ")
+	switch {
+	case d.asJSON:
+		d.print(map[string]any{"type": "stage", "stage": s.Stage, "done": s.Done, "total": s.Total}, "")
+	case d.bar != nil && s.Total > 1:
+		d.bar.Set("work", work).SetTotal(s.Total).SetCurrent(s.Done)
+	case d.bar == nil && s.Total > 1:
+		d.print(nil, "%s %d of %d", work, s.Done, s.Total)
+	}
+}
+
 func (d *display) step(s sessions.StepEvent) {
+	d.steps++
+	d.seconds += s.Seconds
+	pace := d.seconds / float64(d.steps)
 	switch {
 	case d.asJSON:
 		d.print(map[string]any{"type": "step", "step": s.Step, "loss": s.Loss, "lr": s.LR, "grad_norm": s.GradNorm, "seconds": s.Seconds}, "")
 	case d.bar != nil:
-		left := time.Duration(float64(d.job.End()-s.Step) * s.Seconds * float64(time.Second)).Round(time.Second)
-		d.bar.SetCurrent(s.Step).Set("loss", fmt.Sprintf("loss %.4f", s.Loss)).Set("pace", fmt.Sprintf("%.3f s/step", s.Seconds)).Set("left", "ETA "+left.String())
+		left := time.Duration(float64(d.job.End()-s.Step) * pace * float64(time.Second)).Round(time.Second)
+		d.bar.Set("work", "steps").SetTotal(d.job.End()).SetCurrent(s.Step).
+			Set("loss", fmt.Sprintf("loss %.4f", s.Loss)).Set("pace", fmt.Sprintf("%.3f s/step", pace)).Set("left", "ETA "+left.String())
 	case d.job.LogEvery > 0 && s.Step%d.job.LogEvery == 0:
 		d.print(nil, "step %d of %d  loss %.4f  lr %.2e  %.3f s/step", s.Step, d.job.End(), s.Loss, s.LR, s.Seconds)
 	}
