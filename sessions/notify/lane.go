@@ -101,13 +101,18 @@ func messageID(event sessions.Event, session *sessions.Session) string {
 	return fmt.Sprintf("msg_%s_%d", session.Key(), event.Index)
 }
 
-// message encodes an event; nil when this receiver does not want it.
-func (l *lane) message(event sessions.Event) (*message, error) {
+// message encodes an event; nil when this receiver does not want it. A defect of the encoder costs one event.
+func (l *lane) message(event sessions.Event) (m *message, err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = fmt.Errorf("event cannot be encoded: %v", reason)
+		}
+	}()
 	if event.Kind == sessions.KindStep && !l.wantsStep(event) {
 		return nil, nil
 	}
-	if l.webhook.Type == job.WebhookDiscord && event.Kind == sessions.KindStage {
-		return nil, nil // nobody wants to read these
+	if l.webhook.Type == job.WebhookDiscord && (event.Kind == sessions.KindStage || event.Kind == sessions.KindPreview) {
+		return nil, nil // for programs that show progress; people would drown in them
 	}
 	payload, ok := l.service.options.Encode(l.session, event)
 	if !ok || rank(payload.Severity) < rank(l.webhook.Level) {

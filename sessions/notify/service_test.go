@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -223,6 +224,30 @@ func TestARefusedEventIsADeadLetterAndTheNextOneFollows(t *testing.T) {
 	assert.Equal(t, [2]int64{2, 3}, [2]int64{list[0].DeadLetters[0].From, list[0].DeadLetters[0].To})
 	assert.Equal(t, int64(5), list[0].DeadLetters[1].From)
 	assert.Equal(t, "status 422", list[0].DeadLetters[1].Problem)
+}
+
+func TestAnEventThatCannotBeEncodedIsADeadLetter(t *testing.T) {
+	dir := t.TempDir()
+	m := openManager(t, dir)
+	r := newReceiver(t, nil)
+	s := train(t, m, dir, r.webhook())
+	service := start(t, m, Options{Encode: func(s *sessions.Session, e sessions.Event) (Payload, bool) {
+		switch e.Index {
+		case 2:
+			panic("defect")
+		case 3:
+			return Payload{Severity: "info", Body: map[string]any{"loss": math.NaN()}}, true
+		}
+		return encodeTest(s, e)
+	}})
+	last := s.Snapshot().LastEvent
+	got := indexes(r.waitIndex(t, last))
+	assert.Equal(t, append([]int64{1}, upTo(last)[3:]...), got)
+	list, err := service.Status(testContext(t), s)
+	require.NoError(t, err)
+	require.Len(t, list[0].DeadLetters, 2)
+	assert.Equal(t, "event cannot be encoded: defect", list[0].DeadLetters[0].Problem)
+	assert.Equal(t, int64(3), list[0].DeadLetters[1].From)
 }
 
 func TestASlowReceiverDelaysNobody(t *testing.T) {

@@ -41,7 +41,7 @@ type recorder struct {
 
 	mu       sync.Mutex
 	closed   bool
-	dropped  int
+	full     bool     // the queue has been
 	problems []string // not reported yet
 }
 
@@ -50,6 +50,11 @@ func newRecorder(j *job.Job, next run.Reporter, now func() time.Time) *recorder 
 	w := &writer{job: j, now: now, open: map[string]tracker{}, warn: r.note}
 	go func() {
 		defer close(r.done)
+		defer func() {
+			if reason := recover(); reason != nil {
+				r.note(fmt.Sprintf("defect in the trackers: %v; the run goes on without them", reason))
+			}
+		}()
 		w.run(r.queue)
 	}()
 	return r
@@ -65,7 +70,8 @@ func (r *recorder) put(record any) {
 	select {
 	case r.queue <- record:
 	default:
-		if r.dropped++; r.dropped == 1 {
+		if !r.full {
+			r.full = true
 			r.problems = append(r.problems, "the disk is too slow for the trackers; some records are missing from their files")
 		}
 	}

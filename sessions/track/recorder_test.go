@@ -145,6 +145,18 @@ func TestATrackerThatFailsIsDroppedWithOneWarning(t *testing.T) {
 	assert.Equal(t, []int64{1, 2, 3, 4, 5}, readJSONL(t, j.RunDir()).steps, "the others go on")
 }
 
+func TestADefectOfATrackerEndsTheTrackersOnly(t *testing.T) {
+	l := &listener{}
+	r := newRecorder(withStub(t, "defect", &stub{onStep: func() error { panic("defect") }}), l, time.Now)
+	r.Ready(run.Ready{})
+	for i := range int64(3) {
+		r.OnStep(engine.StepEvent{Step: i + 1})
+	}
+	r.close(false)
+	assert.Equal(t, 3, l.steps)
+	assert.Equal(t, []string{"defect in the trackers: defect; the run goes on without them"}, l.warnings)
+}
+
 func TestAFolderThatCannotBeWrittenIsOneWarning(t *testing.T) {
 	dir := t.TempDir()
 	l := &listener{}
