@@ -1,6 +1,7 @@
 package simpletuner
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -131,6 +132,35 @@ func modelCandidates(root, name string) []string {
 		}
 	}
 	return candidates
+}
+
+// flowMatching tells whether the model folder's scheduler is one of flow matching, which decides what can be combined.
+func (t *translation) flowMatching() bool {
+	var scheduler struct {
+		Class string `json:"_class_name"`
+		Flow  bool   `json:"use_flow_sigmas"`
+	}
+	if t.text("prediction_type") != "" || t.job.Engine.Model == "" {
+		return false
+	}
+	data, err := readInside(t.job.Engine.Model, filepath.Join("scheduler", "scheduler_config.json"))
+	if err != nil || json.Unmarshal(data, &scheduler) != nil {
+		return false // the engine says what is wrong with the file
+	}
+	return scheduler.Flow || strings.HasPrefix(scheduler.Class, "FlowMatch")
+}
+
+// flow refuses what has no meaning for models of flow matching.
+func (t *translation) flow() {
+	if !t.flowMatching() {
+		return
+	}
+	if t.number("snr_gamma") > 0 {
+		t.refuse(option("snr_gamma"), "has no meaning for this model, which is trained by flow matching; leave it out")
+	}
+	if sampler := t.text("validation_noise_scheduler"); sampler != "" {
+		t.refuse(option("validation_noise_scheduler"), "%q does not sample models of flow matching, as this one; leave it out", sampler)
+	}
 }
 
 func (t *translation) precision() {

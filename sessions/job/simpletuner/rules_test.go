@@ -182,6 +182,30 @@ func TestModelFolders(t *testing.T) {
 	require.ErrorContains(t, err, "put the diffusers folder of the model at "+filepath.Join(roots.Models, "ours/other"))
 }
 
+func TestFlowMatchingModels(t *testing.T) {
+	roots := makeRoots(t)
+	changes := map[string]string{"snr_gamma": "5", "validation_noise_scheduler": "ddim"}
+	_, err := translate(t, roots, changes)
+	require.NoError(t, err)
+	scheduler := filepath.Join(roots.Models, "terminusresearch", "pixart-900m-1024-ft-v0.6", "scheduler")
+	require.NoError(t, os.Mkdir(scheduler, 0o755))
+	for text, flow := range map[string]bool{`{"_class_name": "FlowMatchEulerDiscreteScheduler"}`: true, `{"_class_name": "DPMSolverMultistepScheduler"}`: false,
+		`{"use_flow_sigmas": true}`: true, `broken`: false} {
+		require.NoError(t, os.WriteFile(filepath.Join(scheduler, "scheduler_config.json"), []byte(text), 0o644))
+		_, err = translate(t, roots, changes)
+		if flow {
+			require.Equal(t, []string{"--snr_gamma", "--validation_noise_scheduler"}, fieldsOf(t, err))
+		} else {
+			require.NoError(t, err)
+		}
+		_, err = translate(t, roots, nil)
+		require.NoError(t, err)
+	}
+	changes["prediction_type"] = "epsilon"
+	_, err = translate(t, roots, changes)
+	require.NoError(t, err, "prediction_type overrules the folder")
+}
+
 func TestWhatOptionsDo(t *testing.T) {
 	roots := makeRoots(t)
 	config := func(changes map[string]string) engine.Config {

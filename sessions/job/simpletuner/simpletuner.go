@@ -65,6 +65,7 @@ func Translate(request Request) (*Translation, error) {
 	t.adapter()
 	t.optimizer()
 	t.objective()
+	t.flow()
 	t.output()
 	t.datasets()
 	t.length()
