@@ -218,7 +218,8 @@ func TestRoutingErrors(t *testing.T) {
 	r = a.request("DELETE", "/health", nil)
 	assert.Equal(t, "GET, HEAD", r.header.Get("Allow"))
 
-	for path, target := range map[string]string{"/sessions/": "/sessions", "/sessions/one/": "/sessions/one", "/docs/?a=b": "/docs?a=b"} {
+	for path, target := range map[string]string{"/sessions/": "/sessions", "/sessions/one/": "/sessions/one", "/docs/?a=b": "/docs?a=b",
+		"/api/configs": "/api/configs/", "/api/training/status/": "/api/training/status"} {
 		assert.Equal(t, http.StatusTemporaryRedirect, a.status("GET", path), path)
 		response := a.raw("POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
 		assert.Equal(t, target, strings.TrimPrefix(response.header.Get("Location"), "http://localhost"), path)
