@@ -181,7 +181,7 @@ func (g *abuser) wrongQuery(route Route) (badRequest, bool) {
 	var value string
 	switch {
 	case field.Kind == job.Int:
-		value = pick(g, "x", "-1", "1.5", "1e3", "9223372036854775808", "18446744073709551616", "1e400", "NaN", "0x10", "１", "1 2", "\x00", strings.Repeat("9", 5000))
+		value = pick(g, "x", "-1", "1.5", "1e3", "9007199254740993", "9223372036854775808", "18446744073709551616", "1e400", "NaN", "0x10", "１", "1 2", "\x00", strings.Repeat("9", 5000))
 	case len(field.Choices) > 0:
 		value = pick(g, "nothing", "../model", "MODEL", "model\x00", strings.Repeat("m", 5000))
 	case field.Name == "output_dir":

@@ -59,7 +59,7 @@ var (
 		"templates": []configs.Metadata{}, "count": 0}})
 	projectNameSpec     = answers(Answer{Status: http.StatusOK, Doc: "two words", Example: object{"name": ""}})
 	dataBackendFileSpec = Spec{Query: []Field{{Name: "path", Kind: job.Text, Required: true, Doc: "of the file, relative to the configs directory"}},
-		Answers: []Answer{{Status: http.StatusOK, Doc: "the JSON of the file", Example: []any{}}, unknownName, brokenConfig,
+		Answers: []Answer{{Status: http.StatusOK, Doc: "the JSON of the file", Example: json.RawMessage(nil)}, unknownName, brokenConfig,
 			{Status: http.StatusBadRequest, Doc: "the path leads elsewhere", Example: detail{}}}}
 	exportConfigSpec = ofType(Spec{Query: []Field{{Name: "include_metadata", Kind: job.Bool, Default: true, Doc: "false: the bare configuration"}},
 		Answers: []Answer{{Status: http.StatusOK, Doc: "the export; a list, of a bare dataloader", Example: json.RawMessage(nil)}, unknownName, brokenConfig}})

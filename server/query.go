@@ -63,9 +63,9 @@ func (f Field) integerProblem(text string) (kind, message string, context map[st
 	case err != nil:
 		return "int_parsing", "Input should be a valid integer, unable to parse string as an integer", nil
 	case f.Min == f.Max:
-	case float64(n) < f.Min:
+	case n < int64(f.Min):
 		return "greater_than_equal", fmt.Sprintf("Input should be greater than or equal to %.0f", f.Min), map[string]any{"ge": int64(f.Min)}
-	case float64(n) > f.Max:
+	case n > int64(f.Max):
 		return "less_than_equal", fmt.Sprintf("Input should be less than or equal to %.0f", f.Max), map[string]any{"le": int64(f.Max)}
 	}
 	return "", "", nil
