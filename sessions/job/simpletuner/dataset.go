@@ -2,7 +2,6 @@ package simpletuner
 
 import (
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -357,7 +356,6 @@ func (e *entry) sizes(d *job.Dataset) {
 	if d.MinimumSize > 0 && d.MaximumSize > 0 && d.MinimumSize > d.MaximumSize {
 		e.t.refuse(e.field("minimum_image_size"), "%v is above maximum_image_size %v, which leaves no picture", d.MinimumSize, d.MaximumSize)
 	}
-	d.Resolution = math.Abs(d.Resolution)
 }
 
 func (e *entry) crop(d *job.Dataset) {

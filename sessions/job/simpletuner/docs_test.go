@@ -52,7 +52,7 @@ func document() string {
 func tables(b *strings.Builder, table map[string]Row) {
 	section := func(title, head string, support Support, line func(Row) string) {
 		var lines []string
-		for _, name := range names(table) {
+		for _, name := range sortedKeys(table) {
 			if row := table[name]; row.Support == support {
 				lines = append(lines, line(row))
 			}

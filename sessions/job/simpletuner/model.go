@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -83,15 +82,6 @@ func (t *translation) repository(f family) string {
 		t.notice("%s: the original trains the stages of %s on parts of the timesteps (with batches above 1); here they are trained on all", option("model_flavour"), flavour)
 	}
 	return repository
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	sort.Strings(keys)
-	return keys
 }
 
 // modelFolder finds a model: a folder, or a name as on the Hub below the folder of models.

@@ -146,7 +146,7 @@ func present(name string) string {
 // formValue types what was written by the table. A checkbox comes twice (hidden false and true); of other repeated
 // fields that are no lists the last one that is not empty counts.
 func formValue(name string, texts []string) any {
-	row, known := find(name)
+	row, known := rows[name]
 	if known && row.Kind == job.Texts && len(texts) > 1 {
 		list := make([]any, len(texts))
 		for i, text := range texts {
@@ -174,7 +174,7 @@ func formValue(name string, texts []string) any {
 			return on
 		}
 	case known && (row.Kind == job.Int || row.Kind == job.Float):
-		if isJSON(trimmed, '-', '9') {
+		if isNumber(trimmed) {
 			return json.Number(trimmed)
 		}
 	case known && row.Kind == job.Object:
@@ -198,9 +198,9 @@ func cleared(name string) any {
 	return nil
 }
 
-// isJSON tells whether text is one JSON value that starts with a character of the range.
-func isJSON(text string, low, high byte) bool {
-	return text != "" && text[0] >= low && text[0] <= high && json.Valid([]byte(text))
+// isNumber tells whether text is a number as JSON spells them.
+func isNumber(text string) bool {
+	return text != "" && (text[0] == '-' || '0' <= text[0] && text[0] <= '9') && json.Valid([]byte(text))
 }
 
 func decode(data []byte, into any) error {

@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
-	"sort"
 	"strings"
 	"unicode/utf8"
 
@@ -55,7 +55,7 @@ var needs = map[string]struct{ option, value string }{
 // rows are all options by name.
 var rows = index(fromJob(""), modelRows, trainRows, validationRows, dataRows, otherRows)
 
-// datasetRows are all fields of a dataset by name.
+// fields are all fields of a dataset by name.
 var fields = index(fromJob(datasetPrefix), datasetRows)
 
 const datasetPrefix = "datasets[]."
@@ -87,25 +87,13 @@ func index(lists ...[]Row) map[string]Row {
 // Rows are all options, by name.
 func Rows() []Row {
 	var list []Row
-	for _, name := range names(rows) {
+	for _, name := range sortedKeys(rows) {
 		list = append(list, rows[name])
 	}
 	return list
 }
 
-func find(name string) (Row, bool) {
-	row, ok := rows[name]
-	return row, ok
-}
-
-func names(table map[string]Row) []string {
-	list := make([]string, 0, len(table))
-	for name := range table {
-		list = append(list, name)
-	}
-	sort.Strings(list)
-	return list
-}
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // Defaults are the built-in values of all options that have one.
 func Defaults() Options {

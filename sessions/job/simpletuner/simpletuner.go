@@ -140,7 +140,7 @@ func (t *translation) parse(options Options) {
 	}
 	sort.Strings(given)
 	for _, name := range given {
-		row, known := find(name)
+		row, known := rows[name]
 		if !known {
 			t.unknown(name)
 			continue
@@ -150,7 +150,7 @@ func (t *translation) parse(options Options) {
 			t.values[name] = value
 		}
 	}
-	for _, name := range names(rows) {
+	for _, name := range sortedKeys(rows) {
 		need, conditional := needs[name]
 		if conditional && t.set(name) && rows[name].changes(t.values[name]) && fmt.Sprint(t.value(need.option)) != need.value {
 			t.notice("%s has no effect without %s=%s", option(name), option(need.option), need.value)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,7 +77,7 @@ var dependent = map[string]bool{"num_train_epochs": true, "max_train_steps": tru
 
 func TestEveryOptionTakesGoodValues(t *testing.T) {
 	roots := makeRoots(t)
-	for _, name := range names(rows) {
+	for _, name := range sortedKeys(rows) {
 		row := rows[name]
 		if value := goodValue(row); value != "" && !dependent[name] {
 			_, err := translate(t, roots, map[string]string{name: value})
@@ -87,7 +88,7 @@ func TestEveryOptionTakesGoodValues(t *testing.T) {
 
 func TestEveryOptionRefusesBadValues(t *testing.T) {
 	roots := makeRoots(t)
-	for _, name := range names(rows) {
+	for _, name := range sortedKeys(rows) {
 		for _, value := range badValues(rows[name]) {
 			_, err := translate(t, roots, map[string]string{name: value})
 			require.Contains(t, fieldsOf(t, err), "--"+name, "%q", value)
@@ -125,7 +126,7 @@ func otherValue(row Row) any {
 func TestEveryOptionIsWhatItsRowSays(t *testing.T) {
 	roots := makeRoots(t)
 	base, _ := FromForm(fastPath())
-	for _, name := range names(rows) {
+	for _, name := range sortedKeys(rows) {
 		row := rows[name]
 		if row.Support == Implemented || name == "deepspeed_config" {
 			continue
@@ -147,6 +148,18 @@ func TestEveryOptionIsWhatItsRowSays(t *testing.T) {
 	}
 }
 
+func TestEveryNameIsDeclaredOnce(t *testing.T) {
+	require.Len(t, slices.Concat(fromJob(""), modelRows, trainRows, validationRows, dataRows, otherRows), len(rows))
+	require.Len(t, slices.Concat(fromJob(datasetPrefix), datasetRows), len(fields))
+	for name, need := range needs {
+		require.Contains(t, rows, name)
+		require.Contains(t, rows, need.option)
+	}
+	for _, name := range renamed {
+		require.Contains(t, rows, name)
+	}
+}
+
 // Every option that is called implemented is read by name somewhere, or copied by its path.
 func TestNoOptionIsReadAndIgnored(t *testing.T) {
 	var code strings.Builder
@@ -161,7 +174,7 @@ func TestNoOptionIsReadAndIgnored(t *testing.T) {
 		code.Write(text)
 	}
 	for _, table := range []map[string]Row{rows, fields} {
-		for _, name := range names(table) {
+		for _, name := range sortedKeys(table) {
 			if row := table[name]; row.Support == Implemented && row.path == "" {
 				require.True(t, strings.Contains(code.String(), `"`+name+`"`), name)
 			}
@@ -232,7 +245,7 @@ func TestEveryFieldOfADatasetIsChecked(t *testing.T) {
 		job.Float: {"abc", true, []any{1}, map[string]any{}}, job.Text: {true, []any{"a"}, map[string]any{"a": 1}},
 		job.Object: {true, 3},
 	}
-	for _, name := range names(fields) {
+	for _, name := range sortedKeys(fields) {
 		row := fields[name]
 		values := wrong[row.Kind]
 		if row.Min != row.Max {
