@@ -68,6 +68,29 @@ func TestStepsThatCannotBeStoredPauseTheTraining(t *testing.T) {
 	checkEvents(t, s)
 }
 
+// TestASessionThatLacksOnlyItsEndIsCompleted stops a server between the last checkpoint and the completion: nobody could
+// grant that session another step.
+func TestASessionThatLacksOnlyItsEndIsCompleted(t *testing.T) {
+	dir := t.TempDir()
+	m := open(t, dir, Options{Launcher: childWorker(t)})
+	j := fixture.Job(t, dir)
+	j.MaxSteps = &j.Steps
+	s := create(t, m, CreateRequest{ID: "s", Job: j})
+	waitState(t, s, Paused)
+	allow := refuse(t, dir, `INSERT ON events WHEN NEW.kind = 'state' AND CAST(NEW.data AS TEXT) LIKE '%"to":"completed"%'`)
+	_, err := s.Grant(testContext(t), GrantRequest{Steps: 20})
+	require.NoError(t, err)
+	_, err = s.Wait(testContext(t), func(snapshot Snapshot) bool { return snapshot.Stage.Stage == "waiting_for_index" })
+	require.NoError(t, err)
+	require.NoError(t, m.Close(testContext(t)))
+	allow()
+	m = open(t, dir, Options{Launcher: childWorker(t)})
+	s, err = m.Session("s")
+	require.NoError(t, err)
+	assert.Equal(t, int64(20), waitState(t, s, Completed).Completed)
+	checkEvents(t, s)
+}
+
 // TestAFullIndexDelaysNoShutdown closes and deletes sessions that wait for the index.
 func TestAFullIndexDelaysNoShutdown(t *testing.T) {
 	dir := t.TempDir()

@@ -126,9 +126,8 @@ func (m *Manager) restore(ctx context.Context, row store.Session) (*Session, err
 
 // recoverState deals with a session whose server is gone. It runs before the actor's goroutine.
 func (a *actor) recoverState() {
-	queued := a.session.queue != ""
 	switch {
-	case a.state.State.Terminal(), a.state.State == Interrupted && !queued:
+	case a.state.State.Terminal(), a.state.State == Interrupted && !a.goesOn():
 		return
 	case a.waiting():
 		a.moveUp()
@@ -201,7 +200,7 @@ func (a *actor) recovered(found *checkpoint.Info, err error) {
 	switch {
 	case a.state.State == Aborting:
 		a.setAborted()
-	case (a.state.Allowed > a.state.Completed || a.session.queue != "") && !a.stopping:
+	case (a.state.Allowed > a.state.Completed || a.goesOn()) && !a.stopping:
 		a.startWorker()
 	default:
 		a.interrupt("the server ended while the session was alive")

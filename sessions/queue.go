@@ -95,13 +95,17 @@ func (a *actor) leaveQueue() {
 	}
 }
 
-// goesOn tells whether the session continues by itself when it has lost its worker.
-func (a *actor) goesOn() bool { return a.session.queue != "" && !a.state.State.Terminal() }
+// goesOn tells whether the session continues by itself when it has lost its worker: in a queue, and when nothing is left
+// to grant, because only the end itself is missing.
+func (a *actor) goesOn() bool {
+	atEnd := a.state.LastCheckpoint != nil && a.state.LastCheckpoint.Step >= a.state.End
+	return !a.state.State.Terminal() && (a.session.queue != "" || atEnd)
+}
 
 // fruitlessLimit is how many workers in a row may end without a new checkpoint before a session of a queue is given up.
 const fruitlessLimit = 3
 
-// goOn continues a session of a queue whose worker died: nobody is there to grant it steps again.
+// goOn continues a session that lost its worker and that nobody will grant steps again.
 func (a *actor) goOn(reason string) {
 	if a.fruitless >= fruitlessLimit {
 		a.fail("worker", reason)

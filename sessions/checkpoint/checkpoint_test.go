@@ -272,6 +272,26 @@ func TestFullModelsArePublishedAsFolders(t *testing.T) {
 	}
 }
 
+func TestPublishedFoldersGoWithTheirCheckpoint(t *testing.T) {
+	folder, err := Open(filepath.Join(t.TempDir(), "run"), OS{})
+	require.NoError(t, err)
+	for step := int64(1); step <= 3; step++ {
+		m := Manifest{Step: step, Name: "run", Published: []string{"run" + StepSuffix(step) + "/transformer", "run/transformer"}}
+		_, err = folder.Commit(m, nil, func(dir string) (string, error) {
+			return "transformer", os.MkdirAll(filepath.Join(dir, "transformer"), 0o755)
+		})
+		require.NoError(t, err)
+	}
+	_, err = folder.Retain(Retention{Keep: 2})
+	require.NoError(t, err)
+	assert.NoDirExists(t, filepath.Join(folder.Dir(), "run_000000001"))
+	assert.DirExists(t, filepath.Join(folder.Dir(), "run_000000002", "transformer"))
+	_, err = folder.Quarantine(filepath.Join(folder.Dir(), "checkpoint-3"))
+	require.NoError(t, err)
+	assert.NoDirExists(t, filepath.Join(folder.Dir(), "run_000000003"))
+	assert.DirExists(t, filepath.Join(folder.Dir(), "run", "transformer"), "the name of the run belongs to no step")
+}
+
 func TestFsckFindsAndRepairs(t *testing.T) {
 	folder, err := Open(filepath.Join(t.TempDir(), "run"), OS{})
 	require.NoError(t, err)

@@ -33,12 +33,12 @@ func (f *Folder) Quarantine(path string) (string, error) {
 	return target, errors.Join(f.fsys.Sync(home), f.fsys.Sync(f.dir))
 }
 
-// numbered lists the published names that belong to this step alone.
+// numbered lists the files and folders in the run folder that are published for this step alone.
 func numbered(m *Manifest) []string {
 	var names []string
 	for _, name := range m.Published {
-		if strings.Contains(filepath.Base(name), StepSuffix(m.Step)) {
-			names = append(names, name)
+		if top, _, _ := strings.Cut(name, "/"); strings.Contains(top, StepSuffix(m.Step)) {
+			names = append(names, top)
 		}
 	}
 	return names
