@@ -1,0 +1,161 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+
+	"github.com/stepd/stepd/sessions"
+	"github.com/stepd/stepd/sessions/checkpoint"
+)
+
+// ledger is what the server has acknowledged about one run: whatever a client has seen must stay true.
+type ledger struct{ events []sessions.Event }
+
+// add takes the events that follow those already seen.
+func (l *ledger) add(events []sessions.Event) error {
+	for _, e := range events {
+		if want := int64(len(l.events) + 1); e.Index != want {
+			return fmt.Errorf("event %d comes where %d is due", e.Index, want)
+		}
+		l.events = append(l.events, e)
+	}
+	return nil
+}
+
+// compare checks that all events seen before are served again, unchanged, and takes what is new.
+func (l *ledger) compare(all []sessions.Event) error {
+	if len(all) < len(l.events) {
+		return fmt.Errorf("%d events were seen, but only %d are left", len(l.events), len(all))
+	}
+	for i, seen := range l.events {
+		if before, now := text(seen), text(all[i]); before != now {
+			return fmt.Errorf("event %d was %s and is now %s", seen.Index, before, now)
+		}
+	}
+	return l.add(all[len(l.events):])
+}
+
+func text(e sessions.Event) string {
+	data, err := json.Marshal(e)
+	if err != nil {
+		return err.Error()
+	}
+	return string(data)
+}
+
+// check walks through the history: no step above the budget of its moment, and steps in order within an attempt.
+func (l *ledger) check() error {
+	var allowed, attempt, step int64
+	for _, e := range l.events {
+		var data struct {
+			Allowed *int64 `json:"allowed"`
+			Attempt int64  `json:"attempt"`
+			Step    int64  `json:"step"`
+		}
+		if err := json.Unmarshal(e.Data, &data); err != nil {
+			return fmt.Errorf("event %d: %w", e.Index, err)
+		}
+		if data.Allowed != nil {
+			allowed = *data.Allowed
+		}
+		if e.Kind != sessions.KindStep {
+			continue
+		}
+		switch {
+		case data.Step > allowed:
+			return fmt.Errorf("event %d: step %d was trained with a budget of %d", e.Index, data.Step, allowed)
+		case data.Attempt < attempt, data.Attempt == attempt && data.Step != step+1:
+			return fmt.Errorf("event %d: step %d of attempt %d follows step %d of attempt %d", e.Index, data.Step, data.Attempt, step, attempt)
+		}
+		attempt, step = data.Attempt, data.Step
+	}
+	return nil
+}
+
+// checkpoints are those acknowledged and not removed since, oldest first.
+func (l *ledger) checkpoints() ([]sessions.Checkpoint, error) {
+	kept := map[string]sessions.Checkpoint{}
+	for _, e := range l.events {
+		switch e.Kind {
+		case sessions.KindCheckpoint:
+			var c sessions.Checkpoint
+			if err := json.Unmarshal(e.Data, &c); err != nil {
+				return nil, err
+			}
+			kept[c.Path] = c
+		case sessions.KindCheckpointRemoved:
+			var removed sessions.CheckpointRemovedEvent
+			if err := json.Unmarshal(e.Data, &removed); err != nil {
+				return nil, err
+			}
+			delete(kept, removed.Path)
+		}
+	}
+	var list []sessions.Checkpoint
+	for _, c := range kept {
+		list = append(list, c)
+	}
+	sort.Slice(list, func(i, k int) bool { return list[i].Step < list[k].Step })
+	return list, nil
+}
+
+// verify reads every acknowledged checkpoint. One may be missing when there are as many newer ones as are kept: the kill
+// came between its removal and the event of that, or before the event was seen.
+func (l *ledger) verify(keep int) (verified int, newest int64, err error) {
+	list, err := l.checkpoints()
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, c := range list {
+		if _, err := os.Stat(c.Path); os.IsNotExist(err) {
+			newer, err := newerThan(c)
+			if err != nil {
+				return verified, newest, err
+			}
+			if newer >= keep {
+				continue
+			}
+		}
+		if _, err := checkpoint.Verify(c.Path); err != nil {
+			return verified, newest, fmt.Errorf("the acknowledged checkpoint of step %d: %w", c.Step, err)
+		}
+		verified, newest = verified+1, c.Step
+	}
+	return verified, newest, nil
+}
+
+// newerThan counts the checkpoints in the same run folder that are newer and verify.
+func newerThan(c sessions.Checkpoint) (count int, err error) {
+	folder, err := checkpoint.Open(filepath.Dir(c.Path), checkpoint.OS{})
+	if err != nil {
+		return 0, err
+	}
+	infos, err := folder.List()
+	for _, info := range infos {
+		if info.Manifest.Step > c.Step {
+			if _, err := checkpoint.Verify(info.Path); err == nil {
+				count++
+			}
+		}
+	}
+	return count, err
+}
+
+// lastStep is the newest step that was seen, and redone counts the steps that were trained again after a kill.
+func (l *ledger) lastStep() (last int64, redone int) {
+	for _, e := range l.events {
+		var data struct {
+			Step int64 `json:"step"`
+		}
+		if e.Kind == sessions.KindStep && json.Unmarshal(e.Data, &data) == nil {
+			if data.Step <= last {
+				redone++
+			}
+			last = max(last, data.Step)
+		}
+	}
+	return last, redone
+}
