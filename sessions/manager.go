@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/script"
 	"github.com/stepd/stepd/sessions/store"
 	"github.com/stepd/stepd/sessions/worker"
 )
@@ -35,6 +36,8 @@ type Options struct {
 	// Memory is the number of bytes that all sessions on the CPU may use together; 0: what the engine says is available
 	// while no session runs.
 	Memory int64
+	// Scripts are the commands that jobs may start; nil: whatever they name, for jobs that come from the operator.
+	Scripts *script.Allow
 	// AbortGrace is how long an aborted worker may take to finish its step and checkpoint; then it gets SIGTERM, and
 	// KillGrace later SIGKILL. Zero: 2 minutes and 10 seconds.
 	AbortGrace time.Duration

@@ -11,6 +11,7 @@ import (
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/engine/fake"
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/script"
 	"github.com/stepd/stepd/sessions/worker"
 )
 
@@ -68,4 +69,20 @@ func TestAValidationOutOfMemoryIsSkipped(t *testing.T) {
 	failures := decodeAll[MessageEvent](t, kinds(checkEvents(t, s), KindSampleFailed))
 	require.Len(t, failures, 2)
 	assert.Equal(t, "device_oom", failures[0].Code)
+}
+
+func TestScriptsThatAreNotAllowedAnyMoreDoNotRun(t *testing.T) {
+	dir := t.TempDir()
+	allow, err := script.ParseAllow([]string{"note=sh -c 'echo noted'"}, false)
+	require.NoError(t, err)
+	m := open(t, dir, Options{Scripts: allow})
+	j := fixture.Job(t, dir)
+	j.Scripts = &job.Scripts{Checkpoint: &job.Script{Command: []string{"sh", "-c", "echo noted"}}, Upload: &job.Script{Command: []string{"sh", "-c", "echo other"}}}
+	s := create(t, m, CreateRequest{Job: j, Grant: 20})
+	snapshot := waitState(t, s, Completed)
+	scripts := decodeAll[ScriptEvent](t, kinds(checkEvents(t, s), KindScript))
+	require.Len(t, scripts, 1)
+	assert.Equal(t, "noted", scripts[0].Output)
+	require.Len(t, snapshot.Warnings, 1)
+	assert.Contains(t, snapshot.Warnings[0], "--allow-script")
 }

@@ -90,7 +90,7 @@ func serve(o serveOptions) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	manager, err := sessions.Open(ctx, sessions.Options{DataDir: o.data, Logger: log, Launcher: worker.Command{Path: program, Args: []string{"worker"}}})
+	manager, err := sessions.Open(ctx, sessions.Options{DataDir: o.data, Logger: log, Scripts: o.allow, Launcher: worker.Command{Path: program, Args: []string{"worker"}}})
 	if err != nil {
 		return err
 	}

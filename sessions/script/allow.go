@@ -2,6 +2,7 @@ package script
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -47,4 +48,17 @@ func (a *Allow) Resolve(command string) (line string, ok bool) {
 		}
 	}
 	return command, a.any
+}
+
+// Permits tells whether a job that was made earlier may start a parsed command now.
+func (a *Allow) Permits(command []string) bool {
+	if a == nil || a.any {
+		return a != nil
+	}
+	for _, line := range a.commands {
+		if allowed, err := Parse(line, func(string) bool { return true }); err == nil && slices.Equal(allowed, command) {
+			return true
+		}
+	}
+	return false
 }

@@ -67,13 +67,17 @@ func TestAllow(t *testing.T) {
 			assert.Equal(t, want, line)
 		}
 	}
+	assert.True(t, a.Permits([]string{"/opt/hook.sh", "{global_step}"}))
+	assert.False(t, a.Permits([]string{"/opt/hook.sh", "{global_step}", "x"}))
 	_, ok := (*Allow)(nil).Resolve("hook")
 	assert.False(t, ok)
+	assert.False(t, (*Allow)(nil).Permits([]string{"hook"}))
 	a, err = ParseAllow(nil, true)
 	require.NoError(t, err)
 	line, ok := a.Resolve("anything else")
 	assert.True(t, ok)
 	assert.Equal(t, "anything else", line)
+	assert.True(t, a.Permits([]string{"anything", "else"}))
 	for _, bad := range []string{"no-command", "=x", "a b=x", "a=", "a='"} {
 		_, err := ParseAllow([]string{bad}, false)
 		assert.Error(t, err, bad)
