@@ -9,7 +9,7 @@ LAUNCHER := $(shell command -v ccache >/dev/null 2>&1 && echo -DCMAKE_CXX_COMPIL
 LINK = -ldflags "-X github.com/stepd/stepd/cgo.library=$$(sha256sum $(NATIVE)/libstepd_core.a | cut -c1-12)"
 CMAKE = cmake -G Ninja $(LAUNCHER) -S . -B
 
-.PHONY: help build demo test check native-test sanitize go-test reference bench abuse format install clean
+.PHONY: help build demo tutorial test check native-test sanitize go-test reference bench abuse format install clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -28,6 +28,9 @@ build: native ## bin/stepd
 
 demo: build ## trains a small model on sixteen emoji through the HTTP API; results in build/demo
 	go run ./examples/emoji
+
+tutorial: build ## the printed commands of SimpleTuner's API tutorial against stepd: make tutorial TUTORIAL=FILE
+	go run ./examples/tutorial -document "$(TUTORIAL)"
 
 NATIVE_SOURCES := find native \( -name '*.cpp' -o -name '*.h' \) ! -path '*/stepd/stepd.h'
 
