@@ -47,7 +47,7 @@ var dataRows = []Row{
 	{Name: "max_workers", Kind: job.Int, Default: 32, Support: Hint, Doc: "speed of caching"},
 	{Name: "aws_max_pool_connections", Kind: job.Int, Default: 128, Support: Hint, Doc: "data is local"},
 	{Name: "enable_multiprocessing", Kind: job.Bool, Default: false, Support: Hint, Doc: "speed of scanning"},
-	{Name: "torch_num_threads", Kind: job.Int, Support: Hint, Doc: "of PyTorch; STEPD_THREADS sets the number of threads"},
+	{Name: "torch_num_threads", Kind: job.Int, Support: Hint, Doc: "about PyTorch; STEPD_THREADS sets the number of threads"},
 	{Name: "metadata_update_interval", Kind: job.Int, Default: 3600, Support: Hint, Doc: "nothing is written into picture folders"},
 	{Name: "debug_dataset_loader", Kind: job.Bool, Default: false, Support: Hint, Doc: "logging"},
 	{Name: "debug_aspect_buckets", Kind: job.Bool, Default: false, Support: Hint, Doc: "logging"},

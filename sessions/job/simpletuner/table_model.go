@@ -30,7 +30,7 @@ var modelRows = []Row{
 	{Name: "lycoris_config", Kind: job.Object, Support: Hint, Doc: "LyCORIS settings, read with `lora_type=lycoris` only"},
 	{Name: "init_lokr_norm", Kind: job.Float, Support: Refused, Doc: "start of LoKr factors"},
 	{Name: "use_dora", Kind: job.Bool, Default: false, Support: Refused, Doc: "weight-decomposed factors"},
-	{Name: "lora_format", Kind: job.Text, Support: Refused, Fine: []any{"diffusers", "auto"}, Default: "diffusers", Doc: "names in LoRA files"},
+	{Name: "lora_format", Kind: job.Text, Support: Refused, Default: "diffusers", Fine: []any{"auto"}, Doc: "names in LoRA files"},
 	{Name: "peft_lora_mode", Kind: job.Text, Default: "standard", Support: Refused, Doc: "variants of LoRA, as singlora"},
 	{Name: "peft_lora_target_modules", Kind: job.Object, Support: Refused, Doc: "modules that get factors"},
 	{Name: "quantize_via", Kind: job.Text, Default: "accelerator", Support: Hint, Doc: "where weights are quantised"},
