@@ -57,7 +57,10 @@ func (g *abuser) wrongValue(kind job.Kind, least, most float64, choices []string
 	}
 	value := pick(g, wrongValues[kind]...)
 	number, isInt := value.(int)
-	return value, !isInt || least != most || number >= 0
+	if isNumber := kind == job.Int || kind == job.Float; isInt && isNumber {
+		return value, least != most && (float64(number) < least || float64(number) > most)
+	}
+	return value, true
 }
 
 func clone(document map[string]any) map[string]any {

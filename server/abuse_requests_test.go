@@ -185,7 +185,7 @@ func (g *abuser) wrongQuery(route Route) (badRequest, bool) {
 	case len(field.Choices) > 0:
 		value = pick(g, "nothing", "../model", "MODEL", "model\x00", strings.Repeat("m", 5000))
 	case field.Name == "output_dir":
-		value = pick(g, "../../etc", "/etc", "/", "..", "a/../../..", strings.Repeat("../", 2000), strings.Repeat("n", 300), "a\x00b", "\xff")
+		value = pick(g, "../../etc", "/etc", "/", "..", "a/../../..", strings.Repeat("../", 2000), "a\x00b", "\xff")
 	case field.Name == "path":
 		value = pick(g, "../../etc/passwd", "/etc/passwd", "..\\..\\etc", "a\x00b", "nothing.json", strings.Repeat("../", 2000), ".", "..", "\xff")
 	case field.Kind == job.Bool:
