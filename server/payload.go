@@ -74,6 +74,7 @@ var payloads = map[sessions.Kind]func(*sessions.Session, sessions.Event) (Payloa
 	sessions.KindSample:            as(encodeSample),
 	sessions.KindPreview:           as(encodePreview),
 	sessions.KindSampleFailed:      as(encodeSampleFailed),
+	sessions.KindScript:            as(encodeScript),
 }
 
 // as reads the data of an event for an encoder.
@@ -111,6 +112,17 @@ func encodeSampleFailed(_ *sessions.Session, e sessions.MessageEvent) Payload {
 	return Payload{Type: typeNotification, Severity: severityWarning, Title: "Validation skipped",
 		Message: "Validation was skipped, training goes on: " + e.Message,
 		Body:    map[string]any{"data": map[string]any{"status": "skipped", "code": e.Code}}}
+}
+
+// encodeScript reports a script that has ended.
+func encodeScript(_ *sessions.Session, e sessions.ScriptEvent) Payload {
+	p := Payload{Type: typeNotification, Severity: severityInfo, Title: fmt.Sprintf("Script after %s", e.Script),
+		Message: fmt.Sprintf("The %s script of step %d has ended", e.Script, e.Step), Body: map[string]any{"data": e}}
+	if e.Problem != "" {
+		p.Severity = severityWarning
+		p.Message = fmt.Sprintf("The %s script of step %d failed: %s", e.Script, e.Step, e.Problem)
+	}
+	return p
 }
 
 // encodeState reports a transition as the state of the job's process. The end of a failed job is a training.status, since
