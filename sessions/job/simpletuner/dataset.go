@@ -97,9 +97,10 @@ func (t *translation) entry(index int, raw any, seen map[string]bool) *entry {
 	}
 	e := &entry{t: t, values: map[string]any{}}
 	e.id, ok = object["id"].(string)
-	if !ok || e.id == "" {
+	if !ok || !job.ValidName(e.id) {
 		e.id = fmt.Sprint(index)
-		t.refuse(e.field("id"), "%s is not the name of a dataset; give every dataset a name of its own", values.Show(object["id"]))
+		t.refuse(e.field("id"), "%s cannot be the name of a dataset; give each a name of its own, of 1 to 200 characters without / \\ or control characters",
+			values.Show(object["id"]))
 	} else if seen[e.id] {
 		t.refuse(e.field("id"), "%q is the name of another dataset as well", e.id)
 	}
@@ -136,7 +137,7 @@ func (e *entry) parse(object map[string]any, only map[string]bool) {
 		}
 		row, known := fields[name]
 		if !known {
-			e.t.warn("%s is not a field that this program knows; it has no effect", e.field(name))
+			e.t.warn("%s is not a field that this program knows; it has no effect", short(e.field(name)))
 			continue
 		}
 		if only != nil && !only[name] {

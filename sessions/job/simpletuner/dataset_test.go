@@ -102,7 +102,9 @@ func TestDatasetsThatAreRefused(t *testing.T) {
 		{map[string]any{"caption_filter_list": "none.txt"}, "dataset demo: caption_filter_list: file none.txt does not exist"},
 		{map[string]any{"caption_filter_list": []any{"s/(/x/"}}, "dataset demo: caption_filter_list: caption filter"},
 		{map[string]any{"start_step": 10}, "dataset demo: start_step: 10 is not supported by this version"},
-		{map[string]any{"id": nil}, "dataset 0: id: nothing is not the name"},
+		{map[string]any{"id": nil}, "dataset 0: id: nothing cannot be the name"},
+		{map[string]any{"id": "a\x00b"}, "dataset 0: id: "},
+		{map[string]any{"id": strings.Repeat("x", 201)}, "dataset 0: id: "},
 		{map[string]any{"id": "text"}, "dataset text: id: \"text\" is the name of another dataset"},
 		{map[string]any{"disabled": true}, "names no dataset to train on"},
 	} {
