@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"go.uber.org/zap"
@@ -159,6 +160,9 @@ func (a *actor) started(w *worker.Worker, err error) {
 			a.setAborted()
 		case a.stopping:
 			a.interrupt("the server was stopped")
+		case errors.Is(err, worker.ErrDied):
+			a.fruitless++
+			a.withoutWorker(err.Error())
 		default:
 			a.fail("worker", err.Error())
 		}

@@ -3,6 +3,7 @@ package sessions
 import (
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -11,6 +12,7 @@ import (
 	"github.com/stepd/stepd/internal/fixture"
 	"github.com/stepd/stepd/sessions/engine/fake"
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/worker"
 )
 
 // wholeBudget asks for all steps of a job at once, in a queue.
@@ -143,6 +145,34 @@ func TestWorkersThatDieWithoutProgressEndTheSession(t *testing.T) {
 	snapshot := waitState(t, s, Failed)
 	assert.Equal(t, "worker", snapshot.ErrorCode)
 	assert.Equal(t, fruitlessLimit, snapshot.Attempt)
+	checkEvents(t, s)
+}
+
+// dying is a launcher whose first workers end before they take their job.
+type dying struct {
+	worker.Launcher
+	left atomic.Int64
+}
+
+func (d *dying) Launch(output func(string)) (worker.Process, error) {
+	process, err := d.Launcher.Launch(output)
+	if err == nil && d.left.Add(-1) >= 0 {
+		process.Kill()
+	}
+	return process, err
+}
+
+func TestWorkersThatDieAtTheirStart(t *testing.T) {
+	dir := t.TempDir()
+	launcher := &dying{Launcher: childWorker(t)}
+	m := open(t, dir, Options{Launcher: launcher})
+	launcher.left.Store(2)
+	waitState(t, create(t, m, wholeBudget("queued", fixture.Job(t, filepath.Join(dir, "queued")))), Completed)
+	launcher.left.Store(1)
+	s := create(t, m, CreateRequest{ID: "granted", Job: fixture.Job(t, filepath.Join(dir, "granted")), Grant: 2})
+	assert.Contains(t, waitState(t, s, Interrupted).Interruption, "SIGKILL")
+	_, result := grant(t, s, 2)
+	assert.True(t, result.Consumed)
 	checkEvents(t, s)
 }
 

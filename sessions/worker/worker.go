@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -45,6 +46,9 @@ type Worker struct {
 	exit    Exit       // valid when Messages is closed
 }
 
+// ErrDied: the worker was launched, and ended before it took its job.
+var ErrDied = errors.New("start worker")
+
 // Start launches a worker, checks that it speaks this protocol and gives it its job.
 func Start(launcher Launcher, start Task, output func(line string)) (*Worker, error) {
 	process, err := launcher.Launch(output)
@@ -59,7 +63,7 @@ func Start(launcher Launcher, start Task, output func(line string)) (*Worker, er
 		process.Kill()
 		_ = process.Close()
 		if exit := process.Wait(); exit.Problem != "" {
-			return nil, fmt.Errorf("start worker: %w (%s)", err, exit.Problem)
+			return nil, fmt.Errorf("%w: %w (%s)", ErrDied, err, exit.Problem)
 		}
 		return nil, fmt.Errorf("start worker: %w", err)
 	}
