@@ -9,7 +9,7 @@ LAUNCHER := $(shell command -v ccache >/dev/null 2>&1 && echo -DCMAKE_CXX_COMPIL
 LINK = -ldflags "-X github.com/stepd/stepd/cgo.library=$$(sha256sum $(NATIVE)/libstepd_core.a | cut -c1-12)"
 CMAKE = cmake -G Ninja $(LAUNCHER) -S . -B
 
-.PHONY: help build demo tutorial test check native-test sanitize go-test reference bench abuse format install clean
+.PHONY: help build demo tutorial test check native-test sanitize go-test reference bench abuse crash format install clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -75,6 +75,10 @@ bench: build ## training speed of the cases that the PyTorch scripts also run
 N ?= 20000
 abuse: build ## N generated bad requests to every route of the API, and a crowd of readers of events: make abuse N=20000
 	go test ./server -count=1 -run 'Abuse' -v -args -abuse.requests=$(N) -abuse.seed=$$(date +%s)
+
+N ?= 200
+crash: build ## kills server and workers N times at random moments of real trainings and checks that nothing is lost
+	go run ./internal/crash -n $(N)
 
 format: install ## formats all sources in place
 	gofmt -w cmd cgo server sessions internal examples

@@ -144,18 +144,37 @@ func newerThan(c sessions.Checkpoint) (count int, err error) {
 	return count, err
 }
 
-// lastStep is the newest step that was seen, and redone counts the steps that were trained again after a kill.
-func (l *ledger) lastStep() (last int64, redone int) {
+// position is the step at which the run is: a worker that was killed takes it back to the last checkpoint.
+func (l *ledger) position() (step int64, err error) {
 	for _, e := range l.events {
 		var data struct {
-			Step int64 `json:"step"`
+			Step      int64 `json:"step"`
+			Completed int64 `json:"completed"`
 		}
+		if err := json.Unmarshal(e.Data, &data); err != nil {
+			return 0, fmt.Errorf("event %d: %w", e.Index, err)
+		}
+		switch e.Kind {
+		case sessions.KindState:
+			step = data.Completed
+		case sessions.KindStep, sessions.KindResumed:
+			step = data.Step
+		}
+	}
+	return step, nil
+}
+
+// redone counts the steps that were trained again after a kill.
+func (l *ledger) redone() (count int) {
+	var last int64
+	for _, e := range l.events {
+		var data sessions.StepEvent
 		if e.Kind == sessions.KindStep && json.Unmarshal(e.Data, &data) == nil {
 			if data.Step <= last {
-				redone++
+				count++
 			}
 			last = max(last, data.Step)
 		}
 	}
-	return last, redone
+	return count
 }

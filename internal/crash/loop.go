@@ -219,11 +219,14 @@ func (l *loop) stop(ctx context.Context) error {
 	var stopped int64
 	for _, e := range l.current.ledger.events {
 		if e.Kind == sessions.KindState && strings.Contains(string(e.Data), "the server was stopped") {
-			stopped = e.Index
+			stopped = e.Index - 1
 		}
 	}
 	before := ledger{events: l.current.ledger.events[:stopped]}
-	last, _ := before.lastStep()
+	last, err := before.position()
+	if err != nil {
+		return err
+	}
 	list, err := before.checkpoints()
 	if err != nil || last == 0 {
 		return err
@@ -317,7 +320,7 @@ func (l *loop) finish(ctx context.Context) error {
 		return err
 	}
 	list, err := r.ledger.checkpoints()
-	_, redone := r.ledger.lastStep()
+	redone := r.ledger.redone()
 	l.counts.verified += verified
 	l.counts.checkpoints += len(list)
 	l.counts.events += len(all)
