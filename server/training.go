@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -92,7 +93,8 @@ func (s *Server) validateTraining(c *fiber.Ctx) error {
 	}
 }
 
-// saveTraining writes the merged configuration into the active environment, also one that cannot be trained yet.
+// saveTraining writes the merged configuration into the active environment, also one that cannot be trained yet; but no
+// values that options cannot have.
 func (s *Server) saveTraining(c *fiber.Ctx) error {
 	sub, err := s.submitted(c)
 	if err != nil {
@@ -103,6 +105,9 @@ func (s *Server) saveTraining(c *fiber.Ctx) error {
 		return saved(c, true, "Failed to save: "+sub.problems[0])
 	case sub.environment == "":
 		return saved(c, true, "Failed to save: no environment is active; activate one with POST /api/configs/NAME/activate")
+	}
+	if problems := problemsOf(simpletuner.CheckValues(sub.options)); len(problems) > 0 {
+		return saved(c, true, "Failed to save: "+strings.Join(problems, "; "))
 	}
 	if err := s.options.Configs.Save(sub.environment, withoutDefaults(sub.options)); err != nil {
 		s.options.Logger.Warn("environment cannot be saved", zap.String("environment", sub.environment), zap.Error(err))
@@ -164,6 +169,9 @@ func (s *Server) startTraining(c *fiber.Ctx) error {
 		return failedToStart(err.Error()).send(c)
 	}
 	if sub.environment != "" {
+		if problems := problemsOf(simpletuner.CheckValues(sub.options)); len(problems) > 0 {
+			return saved(c, true, "Failed to save: "+strings.Join(problems, "; "))
+		}
 		if err := s.options.Configs.Save(sub.environment, withoutDefaults(sub.options)); err != nil {
 			s.options.Logger.Warn("environment cannot be saved", zap.String("environment", sub.environment), zap.Error(err))
 		}

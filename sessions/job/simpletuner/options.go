@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/stepd/stepd/sessions/job"
@@ -217,4 +218,24 @@ func decode(data []byte, into any) error {
 
 func splitList(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' })
+}
+
+// CheckValues tells which options have values that they cannot have, whatever else the configuration lacks. The error is a
+// *job.Invalid with every problem.
+func CheckValues(options Options) error {
+	folded := Fold(options)
+	var problems []job.Problem
+	for _, name := range slices.Sorted(maps.Keys(folded)) {
+		row, known := rows[name]
+		if !known {
+			continue
+		}
+		if _, err := row.parse(folded[name], true); err != nil {
+			problems = append(problems, job.Problem{Field: "--" + name, Message: err.Error()})
+		}
+	}
+	if len(problems) > 0 {
+		return &job.Invalid{Problems: problems}
+	}
+	return nil
 }
