@@ -57,6 +57,7 @@ var refusals = []struct {
 	{map[string]string{"train_batch_size": ""}, "--train_batch_size: 0 is outside 1 to 4096"},
 	{map[string]string{"gradient_accumulation_steps": "0"}, "--gradient_accumulation_steps: 0 is outside"},
 	{map[string]string{"offset_noise": "true"}, "--noise_offset_probability: 0.25"},
+	{merged(loraOf8, "lora_alpha", "0"), "--lora_alpha: "},
 	{map[string]string{"resume_from_checkpoint": "somewhere"}, "--resume_from_checkpoint: \"somewhere\" is neither latest"},
 	{map[string]string{"validation_resolution": "big"}, "--validation_resolution: \"big\" is not a size"},
 	{map[string]string{"validation_resolution": ","}, "--validation_resolution: names no size"},

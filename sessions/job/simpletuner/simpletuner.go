@@ -278,6 +278,17 @@ func (t *translation) respellDataset(field string) string {
 	return field
 }
 
+// made are the fields of a Job that are made of an option without being a plain copy of it.
+var made = map[string]string{
+	"name": "output_dir", "output": "output_dir", "steps": "max_train_steps", "engine.model": "pretrained_model_name_or_path",
+	"engine.text_tokens": "tokenizer_max_length", "engine.adapter.rank": "lora_rank", "engine.adapter.alpha": "lora_alpha",
+	"engine.adapter.dropout": "lora_dropout", "engine.adapter.init": "init_lora", "engine.optimizer.name": "optimizer",
+	"engine.optimizer.params.beta1": "optimizer_beta1", "engine.optimizer.params.beta2": "optimizer_beta2",
+	"engine.optimizer.params.eps": "optimizer_config", "engine.optimizer.params.weight_decay": "optimizer_config",
+	"engine.schedule.name": "lr_scheduler", "engine.schedule.cycles": "lr_num_cycles", "engine.ema.decay": "ema_decay",
+	"engine.clip.norm": "max_grad_norm", "engine.clip.value": "max_grad_norm", "engine.noise.offset": "noise_offset",
+}
+
 // Respell renames the fields of a Job in a *job.Invalid to options, where the table knows them.
 func Respell(err error) error {
 	var invalid *job.Invalid
@@ -285,8 +296,8 @@ func Respell(err error) error {
 		return err
 	}
 	for i, problem := range invalid.Problems {
-		if problem.Field == "output" {
-			invalid.Problems[i].Field = option("output_dir")
+		if name, ok := made[problem.Field]; ok {
+			invalid.Problems[i].Field = option(name)
 		}
 		for name, row := range rows {
 			if row.path == problem.Field {

@@ -158,6 +158,9 @@ func TestEveryNameIsDeclaredOnce(t *testing.T) {
 	for _, name := range renamed {
 		require.Contains(t, rows, name)
 	}
+	for _, name := range made {
+		require.Contains(t, rows, name)
+	}
 }
 
 // Every option that is called implemented is read by name somewhere, or copied by its path.
