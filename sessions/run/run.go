@@ -66,7 +66,7 @@ type run struct {
 	owed     bool             // a checkpoint was asked for before the first step
 	sampled  bool             // pictures were made since the run started
 
-	scripts *scripts // nil: none
+	scripts *scripts
 }
 
 // Run trains a job until its end, an abort, a stop or an error. When the error leaves the trained state usable, it is in
@@ -85,9 +85,10 @@ func Run(ctx context.Context, request Request, e engine.Engine, control *Control
 	defer func() { _ = r.close() }() // when Run panics; otherwise it is closed already
 	r.scripts = newScripts(ctx, r)
 	err = r.work(ctx)
-	r.scripts.end(err == nil)
+	err = errors.Join(err, r.close()) // scripts may take long, and need no model
 	r.writeSheet()
-	return r.outcome(errors.Join(err, r.close()))
+	r.scripts.end(err == nil)
+	return r.outcome(err)
 }
 
 // work is everything between opening the run folder and closing the engine's session.
@@ -134,6 +135,11 @@ func (r *run) loop(ctx context.Context) error {
 	r.cursor = r.data.plan.From(r.ready.BatchAt(r.step))
 	r.control.Allow(r.step)
 	r.reporter.Ready(r.ready)
+	if r.missedPictures() {
+		if err := r.sample(ctx); err != nil {
+			return err
+		}
+	}
 	for {
 		requests := r.control.take()
 		switch {

@@ -51,12 +51,32 @@ func (r *run) validate(ctx context.Context) error {
 	}
 	err := r.makeSamples(ctx)
 	if r.preview > 0 && worksWithoutPreviews(err) {
-		r.preview = 0
-		r.reporter.Warning(fmt.Sprintf("there are no previews from now on: %v", err))
-		err = r.makeSamples(ctx)
+		err = r.withoutPreviews(ctx, err)
 	}
 	r.sampled = r.sampled || err == nil
 	return err
+}
+
+// withoutPreviews tries again, and does without previews for good when that helps.
+func (r *run) withoutPreviews(ctx context.Context, cause error) error {
+	wanted := r.preview
+	r.preview = 0
+	if err := r.makeSamples(ctx); err != nil {
+		r.preview = wanted
+		return err
+	}
+	r.reporter.Warning(fmt.Sprintf("there are no previews from now on: %v", cause))
+	return nil
+}
+
+// missedPictures tells whether this run starts at a step whose pictures the one before it did not come to make.
+func (r *run) missedPictures() bool {
+	sampling := r.job.Sampling
+	if r.step == 0 || r.validation() != nil || len(sampling.Prompts) == 0 {
+		return false
+	}
+	due := isMultiple(r.step, sampling.Every) || sampling.Last && r.step >= r.job.End()
+	return due && !arePictured(r.job, r.step, r.pictureKeys())
 }
 
 // isLost tells whether err is of an engine that can only be closed.

@@ -80,3 +80,38 @@ func TestPreviewsThatFailAreSwitchedOff(t *testing.T) {
 	require.Len(t, r.warnings, 1)
 	assert.Contains(t, r.warnings[0], "no previews")
 }
+
+// The pictures of a step are made after its checkpoint, so a run can be killed in between.
+func TestPicturesThatAKillPreventedAreMadeByTheNextRun(t *testing.T) {
+	for _, end := range []bool{false, true} {
+		j := simpleTuner(t, t.TempDir())
+		j.Sampling.Every, j.Save.Every = 10, 10
+		if end {
+			j.Sampling.Every, j.Sampling.Last, j.Steps = 0, true, 10
+		}
+		killed := *j
+		killed.Sampling, killed.Steps = job.Sampling{}, 20
+		stopAt(t, &killed, 10)
+		r, outcome, err := whole(t, j)
+		require.NoError(t, err)
+		assert.Equal(t, Completed, outcome)
+		if end {
+			assert.Equal(t, []int64{10}, r.sampledSteps())
+		} else {
+			assert.Equal(t, []int64{10, 20}, r.sampledSteps())
+		}
+		r, _, err = whole(t, j)
+		require.NoError(t, err)
+		assert.Empty(t, r.samples, "they are there")
+	}
+}
+
+func TestPreviewsStayOnWhenTheyAreNotTheCause(t *testing.T) {
+	j := fixture.Faults(simpleTuner(t, t.TempDir()), fake.Faults{SampleCode: engine.DeviceOOM})
+	j.Sampling.Every, j.Sampling.Preview = 10, 4
+	r, outcome, err := whole(t, j)
+	require.NoError(t, err)
+	assert.Equal(t, Completed, outcome)
+	assert.Error(t, r.sampleErr)
+	assert.Empty(t, r.warnings)
+}

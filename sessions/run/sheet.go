@@ -54,26 +54,50 @@ func sheetRows(j *job.Job, columns []column) (titles []string, rows []sheet.Row,
 		positions[c.key] = i
 		titles = append(titles, c.title)
 	}
-	entries, err := os.ReadDir(sampleDir(j)) // sorted, so that of two pictures of one step the newer one is shown
-	if err != nil {
-		return nil, nil, err
-	}
 	pictures := map[int64][]string{}
-	for _, entry := range entries {
-		step, key, ok := parseSampleName(j.Save.Style, entry.Name())
+	err = eachPicture(j, func(step int64, key, path string) {
 		position, known := positions[key]
-		if !ok || !known {
-			continue // of prompts that the job does not have any more
+		if !known {
+			return // of a prompt that the job does not have any more
 		}
 		if pictures[step] == nil {
 			pictures[step] = make([]string, len(columns))
 		}
-		pictures[step][position] = filepath.Join(sampleDir(j), entry.Name())
+		pictures[step][position] = path
+	})
+	if err != nil {
+		return nil, nil, err
 	}
 	for _, step := range spread(pictures) {
 		rows = append(rows, sheet.Row{Label: fmt.Sprintf("step %d", step), Pictures: pictures[step]})
 	}
 	return titles, rows, nil
+}
+
+// eachPicture visits the pictures on disk. Of two of one step and key, the newer one comes last.
+func eachPicture(j *job.Job, visit func(step int64, key, path string)) error {
+	entries, err := os.ReadDir(sampleDir(j)) // sorted, and names that could be the same begin with the time
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if step, key, ok := parseSampleName(j.Save.Style, entry.Name()); ok {
+			visit(step, key, filepath.Join(sampleDir(j), entry.Name()))
+		}
+	}
+	return nil
+}
+
+// arePictured tells whether every column has a picture of a step.
+func arePictured(j *job.Job, step int64, columns []column) bool {
+	found := map[string]bool{}
+	err := eachPicture(j, func(of int64, key, _ string) { found[key] = found[key] || of == step })
+	for _, c := range columns {
+		if !found[c.key] {
+			return false
+		}
+	}
+	return err == nil
 }
 
 // spread returns at most maxSheetRows steps in order, with the first and the last.
