@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/tickets.h"
 
 namespace stepd {
 namespace {
@@ -93,15 +94,9 @@ private:
 
 }  // namespace
 
-// One run at a time. `next` holds the run's generation in its upper half and the next ticket in its lower half; a
-// thread takes a ticket by exchanging the whole word, so one that was descheduled across runs cannot take a ticket of a
-// newer run with the older run's body. fn, body and tickets are written before `next` is published, and stay as they
-// are until every ticket of that generation is done.
+// One run at a time; it stays as it is until every ticket of its generation is done.
 struct Pool::State {
-    std::atomic<uint64_t> next{0};
-    std::atomic<Fn> fn{nullptr};
-    std::atomic<const void*> body{nullptr};
-    std::atomic<uint32_t> tickets{0};
+    Tickets tickets;
     std::atomic<uint32_t> done{0};        // tickets of this generation that have finished
     std::atomic<uint32_t> generation{0};  // workers sleep on it
     std::atomic<uint32_t> finished{0};    // last generation all of whose tickets are done; the caller sleeps on it
@@ -127,15 +122,11 @@ struct Pool::State {
     // Takes tickets of generation `g` until none is left.
     void work(uint32_t g, int thread) {
         for (;;) {
-            uint64_t word = next.load(std::memory_order_acquire);
-            Fn call = fn.load(std::memory_order_relaxed);
-            const void* argument = body.load(std::memory_order_relaxed);
-            uint32_t total = tickets.load(std::memory_order_relaxed);
-            uint32_t ticket = uint32_t(word);
-            if (uint32_t(word >> 32) != g || ticket >= total) return;
-            if (!next.compare_exchange_weak(word, word + 1, std::memory_order_acq_rel)) continue;
-            run_ticket(call, argument, ticket, thread);
-            if (done.fetch_add(1, std::memory_order_acq_rel) + 1 == total) {
+            Tickets::View view = tickets.look();
+            if (!view.open(g)) return;
+            if (!tickets.take(view)) continue;
+            run_ticket(view.run.call, view.run.body, view.ticket(), thread);
+            if (done.fetch_add(1, std::memory_order_acq_rel) + 1 == view.run.count) {
                 finished.store(g, std::memory_order_release);
                 finished.notify_one();
             }
@@ -154,14 +145,8 @@ struct Pool::State {
     // The caller's thread takes part as thread 0.
     void fork_join(uint32_t total, Fn call, const void* argument) {
         uint32_t g = generation.load(std::memory_order_relaxed) + 1;
-        // Closed before anything of the run changes: a thread that is late from the last run would otherwise find its
-        // last word beside the new number of tickets, and take one more ticket.
-        next.exchange(uint64_t(g) << 32 | UINT32_MAX, std::memory_order_acq_rel);
-        fn.store(call, std::memory_order_relaxed);
-        body.store(argument, std::memory_order_relaxed);
-        tickets.store(total, std::memory_order_relaxed);
         done.store(0, std::memory_order_relaxed);
-        next.store(uint64_t(g) << 32, std::memory_order_release);
+        tickets.start(g, {call, argument, total}, [] {});
         generation.store(g, std::memory_order_release);
         generation.notify_all();
         work(g, 0);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/tickets.h"
 
 namespace stepd {
 namespace {
@@ -37,6 +38,38 @@ TEST(Pool, ManyShortRunsFollowEachOther) {
     for (int run = 0; run < 2000; run++)
         pool.run(int64_t(values.size()), [&](int64_t ticket, int) { values[size_t(ticket)] += ticket; });
     for (size_t i = 0; i < values.size(); i++) EXPECT_EQ(values[i], 2000 * int64_t(i));
+}
+
+// A thread that looked at the first run before it was descheduled comes back at every point of the next run's start,
+// and so does one that looks only then. Neither may take a ticket, above all none with the new run's number of tickets.
+TEST(Pool, ThreadsLateFromTheLastRunTakeNoTicketOfTheNext) {
+    Tickets tickets;
+    const Tickets::Run few{nullptr, nullptr, 2}, many{nullptr, nullptr, 8};
+    tickets.start(1, few, [] {});
+    for (uint32_t t = 0; t < few.count; t++) {
+        const Tickets::View view = tickets.look();
+        ASSERT_TRUE(view.open(1));
+        ASSERT_EQ(view.ticket(), t);
+        while (!tickets.take(view)) {  // may fail by chance
+        }
+    }
+    Tickets::View torn = tickets.look();  // the word of the last run ..
+    EXPECT_FALSE(torn.open(1));
+    torn.run = many;  // .. and the rest of the next one
+    ASSERT_TRUE(torn.open(1));
+    int moments = 0;
+    tickets.start(2, many, [&] {
+        moments++;
+        for (int tries = 0; tries < 10; tries++) {
+            EXPECT_FALSE(tickets.take(torn)) << "moment " << moments;
+            EXPECT_FALSE(tickets.look().open(1)) << "moment " << moments;
+        }
+    });
+    EXPECT_EQ(moments, 2);
+    EXPECT_FALSE(tickets.take(torn));
+    const Tickets::View fresh = tickets.look();
+    EXPECT_TRUE(fresh.open(2));
+    EXPECT_EQ(fresh.ticket(), 0u);
 }
 
 TEST(Pool, WorkersWakeAfterSleeping) {
