@@ -13,6 +13,7 @@ enum { header_abi_version = STEPD_ABI_VERSION };
 import "C"
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"unsafe"
@@ -49,15 +50,37 @@ func (n *native) Probe(path string) (picture engine.Picture, err error) {
 	return picture, err
 }
 
-func (n *native) Plan(config engine.Config, shapes []engine.Shape) (plan engine.Plan, err error) {
+func (n *native) Plan(ctx context.Context, config engine.Config, shapes []engine.Shape) (plan engine.Plan, err error) {
 	request := struct {
 		Config engine.Config  `json:"config"`
 		Shapes []engine.Shape `json:"shapes"`
 	}{config, shapes}
-	err = call(request, func(in input, out *C.stepd_buffer, e *C.stepd_error) C.stepd_status {
-		return C.stepd_plan(in.data, in.size, out, e)
-	}, &plan)
+	err = cancellable(ctx, func(c *C.stepd_cancellation) error {
+		return call(request, func(in input, out *C.stepd_buffer, e *C.stepd_error) C.stepd_status {
+			return C.stepd_plan(in.data, in.size, c, out, e)
+		}, &plan)
+	})
 	return plan, err
+}
+
+// cancellable makes a call of a function that has no session yet. When ctx ends, the call is asked to stop and still waited for.
+func cancellable(ctx context.Context, f func(c *C.stepd_cancellation) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c := C.stepd_cancellation_new()
+	defer C.stepd_cancellation_free(c)
+	asked := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(asked)
+		C.stepd_cancellation_set(c)
+	})
+	defer func() {
+		if !stop() { // it has started, and uses c
+			<-asked
+		}
+	}()
+	return f(c)
 }
 
 func (n *native) InitModel(request engine.InitModel) error {

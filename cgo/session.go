@@ -11,9 +11,10 @@ static void forward_event(void* user_data, int32_t kind, const char* json, size_
     stepd_go_event(user_data, kind, (char*)json, json_size);
 }
 
-static stepd_status create(const char* config, size_t size, void* user_data, stepd_session** out, stepd_error* error) {
+static stepd_status create(const char* config, size_t size, void* user_data, const stepd_cancellation* cancellation,
+                           stepd_session** out, stepd_error* error) {
     stepd_callbacks callbacks = {sizeof(stepd_callbacks), user_data, forward_event};
-    return stepd_session_create(config, size, &callbacks, out, error);
+    return stepd_session_create(config, size, &callbacks, cancellation, out, error);
 }
 */
 import "C"
@@ -38,14 +39,13 @@ type session struct {
 var _ engine.Session = (*session)(nil)
 
 func (n *native) Open(ctx context.Context, config engine.Config, sink engine.Sink) (engine.Session, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	s := &session{mailbox: newMailbox(sink)}
 	s.token = newToken(s.mailbox)
-	err := call(config, func(in input, _ *C.stepd_buffer, e *C.stepd_error) C.stepd_status {
-		return C.create(in.data, in.size, s.token.memory, &s.handle, e)
-	}, nil)
+	err := cancellable(ctx, func(c *C.stepd_cancellation) error {
+		return call(config, func(in input, _ *C.stepd_buffer, e *C.stepd_error) C.stepd_status {
+			return C.create(in.data, in.size, s.token.memory, c, &s.handle, e)
+		}, nil)
+	})
 	s.mailbox.drain()
 	if err != nil {
 		s.token.release()

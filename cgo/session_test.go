@@ -302,7 +302,7 @@ func TestPlanNeedsNoMemory(t *testing.T) {
 	core, err := Open()
 	require.NoError(t, err)
 	config := tinyConfig(tinyModel(t, core))
-	plan, err := core.Plan(config, []engine.Shape{{Width: 32, Height: 32, TextTokens: 8, Batch: 2}})
+	plan, err := core.Plan(context.Background(), config, []engine.Shape{{Width: 32, Height: 32, TextTokens: 8, Batch: 2}})
 	require.NoError(t, err)
 	assert.True(t, plan.Fits)
 	assert.Positive(t, plan.FLOP)

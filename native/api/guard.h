@@ -5,7 +5,16 @@
 
 #include <string>
 
+#include "base/cancellation.h"
+
+// What the opaque handle points to.
+struct stepd_cancellation {
+    stepd::Cancellation flag;
+};
+
 namespace stepd::api {
+
+inline const Cancellation* flag_of(const stepd_cancellation* c) { return c ? &c->flag : nullptr; }
 
 // Fills *error (which may be null) from the exception being handled and returns its status. Call inside a catch block.
 stepd_status report(stepd_error* error) noexcept;
@@ -26,7 +35,7 @@ std::string borrow(const char* data, size_t size, const char* what);
 // Copies text into a buffer that the caller frees. Throws Code::invalid when out is null.
 void give(stepd_buffer* out, const std::string& text);
 
-// Number of live sessions and buffers.
+// Number of live sessions, cancellations and buffers.
 void count_live(int change) noexcept;
 
 }  // namespace stepd::api

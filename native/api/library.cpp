@@ -1,6 +1,8 @@
 // The part of the C interface that needs no session.
 #include <stepd/stepd.h>
 
+#include <new>
+
 #include "api/guard.h"
 #include "api/requests.h"
 #include "api/version.h"
@@ -43,12 +45,30 @@ stepd_status stepd_probe(const char* path, size_t path_size, stepd_buffer* out, 
     });
 }
 
-stepd_status stepd_plan(const char* json, size_t json_size, stepd_buffer* out, stepd_error* error) {
+stepd_cancellation* stepd_cancellation_new(void) {
+    auto* c = new (std::nothrow) stepd_cancellation;
+    if (c) count_live(1);
+    return c;
+}
+
+void stepd_cancellation_set(stepd_cancellation* c) {
+    if (c) c->flag.cancel();
+}
+
+void stepd_cancellation_free(stepd_cancellation* c) {
+    if (c) count_live(-1);
+    delete c;
+}
+
+stepd_status stepd_plan(const char* json, size_t json_size, const stepd_cancellation* cancellation, stepd_buffer* out,
+                        stepd_error* error) {
     return guard(error, [&] {
         const PlanRequest request = parse_plan(borrow(json, json_size, "json"));
         const stepd::Model model(request.config);
         const int threads = stepd::Pool(0).threads();
-        give(out, stepd::to_json(stepd::plan_memory(model, request.config, request.shapes, threads)).dump());
+        const stepd::MemoryPlan plan =
+            stepd::plan_memory(model, request.config, request.shapes, threads, flag_of(cancellation));
+        give(out, stepd::to_json(plan).dump());
     });
 }
 

@@ -80,13 +80,13 @@ using namespace stepd::api;  // the functions below are C; names of the library 
 extern "C" {
 
 stepd_status stepd_session_create(const char* config, size_t config_size, const stepd_callbacks* callbacks,
-                                  stepd_session** out, stepd_error* error) {
+                                  const stepd_cancellation* cancellation, stepd_session** out, stepd_error* error) {
     return guard(error, [&] {
         STEPD_REQUIRE(out, stepd::Code::invalid, "out: null pointer");
         *out = nullptr;
         auto handle = std::make_unique<stepd_session>();
         handle->session = std::make_unique<stepd::Session>(parse_session_config(borrow(config, config_size, "config")),
-                                                           sink_of(callbacks));
+                                                           sink_of(callbacks), 0, flag_of(cancellation));
         const std::lock_guard lock(live_mutex);
         live_sessions.insert(handle.get());
         count_live(1);

@@ -4,10 +4,6 @@
 
 namespace stepd {
 
-namespace {
-constexpr int64_t kLargestSize = int64_t{1} << 24;  // of any single dimension: products of three still fit in 64 bits
-}
-
 ConfigReader::ConfigReader(std::string component, const nlohmann::json& values)
     : component_(std::move(component)), values_(values) {
     STEPD_REQUIRE(values.is_object(), Code::invalid, component_, ": the configuration is not a JSON object");
@@ -18,19 +14,22 @@ bool ConfigReader::has(const std::string& key) const {
     return it != values_.end() && !it->is_null();
 }
 
-void ConfigReader::refuse(const std::string& key, const char* wanted) const {
+void ConfigReader::refuse(const std::string& key, const std::string& wanted) const {
     STEPD_THROW(Code::invalid, component_, ": ", key, " is ", has(key) ? values_.at(key).dump() : "missing",
                 ", must be ", wanted);
 }
 
-int64_t ConfigReader::size(const std::string& key) const {
-    if (!has(key) || !values_.at(key).is_number_integer()) refuse(key, "a positive integer");
+int64_t ConfigReader::required_size(const std::string& key, int64_t most) const {
+    const std::string wanted = detail::concat("an integer from 1 to ", most);
+    if (!has(key) || !values_.at(key).is_number_integer()) refuse(key, wanted);
     int64_t value = values_.at(key).get<int64_t>();
-    if (value < 1 || value > kLargestSize) refuse(key, "a positive integer of at most 2^24");
+    if (value < 1 || value > most) refuse(key, wanted);
     return value;
 }
 
-int64_t ConfigReader::size(const std::string& key, int64_t fallback) const { return has(key) ? size(key) : fallback; }
+int64_t ConfigReader::size(const std::string& key, int64_t fallback, int64_t most) const {
+    return has(key) ? required_size(key, most) : fallback;
+}
 
 double ConfigReader::number(const std::string& key, double fallback) const {
     if (!has(key)) return fallback;
@@ -50,15 +49,17 @@ std::string ConfigReader::text(const std::string& key, const std::string& fallba
     return values_.at(key).get<std::string>();
 }
 
-std::vector<int64_t> ConfigReader::sizes(const std::string& key, const std::vector<int64_t>& fallback) const {
+std::vector<int64_t> ConfigReader::sizes(const std::string& key, const std::vector<int64_t>& fallback,
+                                         int64_t most) const {
     if (!has(key)) return fallback;
+    const std::string wanted = detail::concat("a list of integers from 1 to ", most);
     const nlohmann::json& list = values_.at(key);
-    if (!list.is_array() || list.empty()) refuse(key, "a list of positive integers");
+    if (!list.is_array() || list.empty()) refuse(key, wanted);
     std::vector<int64_t> out;
     for (const nlohmann::json& element : list) {
-        if (!element.is_number_integer()) refuse(key, "a list of positive integers");
+        if (!element.is_number_integer()) refuse(key, wanted);
         out.push_back(element.get<int64_t>());
-        if (out.back() < 1 || out.back() > kLargestSize) refuse(key, "a list of positive integers of at most 2^24");
+        if (out.back() < 1 || out.back() > most) refuse(key, wanted);
     }
     return out;
 }

@@ -64,7 +64,7 @@ Plan make_plan(Graph graph, const PlanOptions& options) {
     // what the real plan needs.
     auto target = double(options.arena_budget);
     for (int attempt = 0; attempt < 8; ++attempt) {
-        bool dropped = recompute.reduce_peak(int64_t(target));
+        bool dropped = recompute.reduce_peak(int64_t(target), options.cancellation);
         if (!dropped) break;
         Graph rebuilt = recompute.build();
         auto nodes = int(rebuilt.nodes.size() - graph.nodes.size());

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/cancellation.h"
 #include "graph/graph.h"
 
 namespace stepd {
@@ -14,6 +15,7 @@ struct PlanOptions {
     // Upper bound for the arena in bytes; forward values are recomputed in the backward part until it fits, or until no
     // more can be gained (the plan is then larger than asked: compare arena_bytes). < 0: keep everything.
     int64_t arena_budget = -1;
+    const Cancellation* cancellation = nullptr;  // may stop the planning (Code::cancelled)
 };
 
 struct PlanReport {

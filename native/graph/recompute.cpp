@@ -175,10 +175,11 @@ ValueId Recompute::best_candidate() {
     return best;
 }
 
-bool Recompute::reduce_peak(int64_t target) {
+bool Recompute::reduce_peak(int64_t target, const Cancellation* cancellation) {
     bool dropped = false;
     simulate();
     while (peak_ > target) {
+        if (cancellation) cancellation->check("planning memory");
         ValueId candidate = best_candidate();
         if (candidate == kNone) break;
         Group& group = groups_[size_t(candidate)];

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/cancellation.h"
 #include "graph/graph.h"
 
 namespace stepd {
@@ -15,7 +16,8 @@ public:
 
     // Drops kept values, those first that cost least to rebuild for each byte and node of lifetime they free, until the
     // estimated peak of live bytes is at most `target` or nothing helps. Returns whether anything was dropped.
-    bool reduce_peak(int64_t target);
+    // cancellation: null, or what may stop it (Code::cancelled).
+    bool reduce_peak(int64_t target, const Cancellation* cancellation = nullptr);
 
     // The graph in which every dropped value is made again just before its first reader in the backward part.
     Graph build() const;

@@ -48,6 +48,7 @@ Draws draw_micro_batch(uint64_t seed, uint64_t k, const DrawOptions& options) {
     draws.noise = generator.randn(elements);
     for (int i = 0; i < options.dropouts; i++) draws.dropouts.push_back(generator.rand(batch));
     if (options.noise_offset) draws.offset = generator.randn(batch * options.latents.at(1));
+    if (options.offset_share) draws.offset_share = generator.rand(1)[0];
     return draws;
 }
 

@@ -36,7 +36,8 @@ struct DrawOptions {
     TimestepDraw timestep = TimestepDraw::integers;
     int64_t timesteps = 1000;   // range of TimestepDraw::integers
     int dropouts = 0;           // dropout-like choices the job enables: caption dropout, conditioning dropout, ..
-    bool noise_offset = false;  // one more normal for each sample and channel, drawn last
+    bool noise_offset = false;  // one more normal for each sample and channel
+    bool offset_share = false;  // one more number that decides whether the micro-batch has its noise offset, drawn last
 };
 
 struct Draws {
@@ -46,9 +47,10 @@ struct Draws {
     std::vector<float> noise;                  // [B, C, h, w]
     std::vector<std::vector<float>> dropouts;  // per choice rand [B]
     std::vector<float> offset;                 // [B, C], empty unless noise_offset
+    float offset_share = 0;                    // rand(1), 0 unless offset_share
 };
 
-// The draws of micro-batch k in the contract's order: latent noise, timesteps, noise, dropouts, offset.
+// The draws of micro-batch k in the contract's order: latent noise, timesteps, noise, dropouts, offset and its share.
 Draws draw_micro_batch(uint64_t seed, uint64_t k, const DrawOptions& options);
 
 }  // namespace stepd

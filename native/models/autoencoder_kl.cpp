@@ -89,7 +89,8 @@ std::vector<std::string> old_names(const std::string& name) {
 
 AutoencoderKl::AutoencoderKl(const nlohmann::json& json) {
     ConfigReader config("vae/config.json", json);
-    channels_ = config.sizes("block_out_channels", {64});
+    config.only("_class_name", "AutoencoderKL");
+    channels_ = config.sizes("block_out_channels", {64}, kMostChannels);
     STEPD_REQUIRE(channels_.size() <= 8, Code::unsupported, "vae/config.json: block_out_channels has ",
                   channels_.size(), " levels, at most 8 are supported");
     require_block_types(config, "down_block_types", "DownEncoderBlock2D", channels_.size());
@@ -102,9 +103,9 @@ AutoencoderKl::AutoencoderKl(const nlohmann::json& json) {
                       " is set; only scaling_factor and "
                       "shift_factor are supported");
     }
-    resnets_ = config.size("layers_per_block", 1);
-    groups_ = config.size("norm_num_groups", 32);
-    latent_channels_ = config.size("latent_channels", 4);
+    resnets_ = config.size("layers_per_block", 1, kMostLayers);
+    groups_ = config.size("norm_num_groups", 32, kMostChannels);
+    latent_channels_ = config.size("latent_channels", 4, kMostChannels);
     mid_attention_ = config.flag("mid_block_add_attention", true);
     quant_conv_ = config.flag("use_quant_conv", true);
     post_quant_conv_ = config.flag("use_post_quant_conv", true);

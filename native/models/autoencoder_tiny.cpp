@@ -9,7 +9,7 @@ namespace stepd {
 
 namespace {
 
-constexpr int64_t kMostLevels = 8, kMostBlocks = 64;
+constexpr int64_t kMostLevels = 8;
 
 class TinyDecoder : public LatentDecoder {
 public:
@@ -38,18 +38,15 @@ TinyDecoder::TinyDecoder(const nlohmann::json& json, const std::string& folder) 
     config.only("upsample_fn", "nearest");
     config.only("upsampling_scaling_factor", 2);
     config.only("out_channels", 3);
-    channels_ = config.sizes("decoder_block_out_channels", {64, 64, 64, 64});
-    blocks_ = config.sizes("num_decoder_blocks", {3, 3, 3, 1});
+    channels_ = config.sizes("decoder_block_out_channels", {64, 64, 64, 64}, kMostChannels);
+    blocks_ = config.sizes("num_decoder_blocks", {3, 3, 3, 1}, kMostLayers);
     STEPD_REQUIRE(channels_.size() == blocks_.size() && channels_.size() <= kMostLevels, Code::invalid, file,
                   ": decoder_block_out_channels has ", channels_.size(), " levels and num_decoder_blocks ",
                   blocks_.size(), "; both must have the same number, at most ", kMostLevels);
-    for (size_t i = 0; i < channels_.size(); ++i) {
-        STEPD_REQUIRE(channels_[i] == channels_[0], Code::unsupported, file,
+    for (int64_t channels : channels_)
+        STEPD_REQUIRE(channels == channels_[0], Code::unsupported, file,
                       ": decoder_block_out_channels has different widths; only one width for all levels is supported");
-        STEPD_REQUIRE(blocks_[i] <= kMostBlocks, Code::invalid, file, ": num_decoder_blocks contains ", blocks_[i],
-                      ", at most ", kMostBlocks, " are supported");
-    }
-    latent_channels_ = config.size("latent_channels", 4);
+    latent_channels_ = config.size("latent_channels", 4, kMostChannels);
     scaling_factor_ = config.number("scaling_factor", 1.0);
     shift_factor_ = config.number("shift_factor", 0.0);
     STEPD_REQUIRE(scaling_factor_ != 0, Code::invalid, file, ": scaling_factor is 0");

@@ -14,6 +14,11 @@
 
 namespace stepd {
 
+// What a config.json may ask for. Several times what any published model has; beyond it a typing error would keep the
+// planner busy for minutes.
+constexpr int64_t kMostLayers = 256, kMostHeads = 1024, kMostHeadDim = 1024, kMostChannels = int64_t{1} << 16,
+                  kMostHidden = int64_t{1} << 18;
+
 class Folder;     // models/folder.h
 class Generator;  // io/random.h
 

@@ -29,37 +29,51 @@ struct PixArtOptions {
     double interpolation, eps;
 };
 
+constexpr const char* kConfigFile = "transformer/config.json";
+constexpr const char* kClass = "PixArtTransformer2DModel";
+// The class under which the first folders were published: with this kind of norm, it is the same model.
+constexpr const char* kOldClass = "Transformer2DModel";
+constexpr const char* kNorm = "ada_norm_single";
+
+void require_class(const ConfigReader& config) {
+    const std::string name = config.text("_class_name", kClass);
+    STEPD_REQUIRE(name == kClass || (name == kOldClass && config.text("norm_type", "") == kNorm), Code::unsupported,
+                  kConfigFile, ": _class_name = \"", name, "\" is not the transformer of family pixart, which is ",
+                  kClass, "; train it as its own family, or name another model folder");
+}
+
 PixArtOptions read_options(const nlohmann::json& json) {
-    ConfigReader config("transformer/config.json", json);
-    config.only("norm_type", "ada_norm_single");
+    ConfigReader config(kConfigFile, json);
+    require_class(config);
+    config.only("norm_type", kNorm);
     config.only("activation_fn", "gelu-approximate");
     config.only("attention_type", "default");
     config.only("norm_elementwise_affine", false);
     config.only("dropout", 0.0);
     PixArtOptions o;
-    o.layers = config.size("num_layers", 28);
-    o.heads = config.size("num_attention_heads", 16);
-    o.head_dim = config.size("attention_head_dim", 72);
+    o.layers = config.size("num_layers", 28, kMostLayers);
+    o.heads = config.size("num_attention_heads", 16, kMostHeads);
+    o.head_dim = config.size("attention_head_dim", 72, kMostHeadDim);
     o.width = o.heads * o.head_dim;
-    o.in_channels = config.size("in_channels", 4);
+    STEPD_REQUIRE(o.width <= kMostChannels, Code::invalid, kConfigFile,
+                  ": num_attention_heads * attention_head_dim = ", o.width, " is more than ", kMostChannels);
+    o.in_channels = config.size("in_channels", 4, kMostChannels);
     bool same_channels = json.contains("out_channels") && json.at("out_channels").is_null();
-    o.out_channels = same_channels ? o.in_channels : config.size("out_channels", 8);
+    o.out_channels = same_channels ? o.in_channels : config.size("out_channels", 8, kMostChannels);
     STEPD_REQUIRE(o.out_channels == o.in_channels || o.out_channels == 2 * o.in_channels, Code::unsupported,
-                  "transformer/config.json: out_channels = ", o.out_channels, " must be in_channels = ", o.in_channels,
+                  kConfigFile, ": out_channels = ", o.out_channels, " must be in_channels = ", o.in_channels,
                   " or twice that (noise and variance)");
-    STEPD_REQUIRE(o.width % 4 == 0, Code::unsupported,
-                  "transformer/config.json: num_attention_heads * attention_head_dim = ", o.width,
-                  " must be a multiple of 4");
-    o.patch = config.size("patch_size", 2);
+    STEPD_REQUIRE(o.width % 4 == 0, Code::unsupported, kConfigFile,
+                  ": num_attention_heads * attention_head_dim = ", o.width, " must be a multiple of 4");
+    o.patch = config.size("patch_size", 2, 64);
     config.only("cross_attention_dim", o.width);
     o.project_text = config.has("caption_channels");
-    o.text_width = o.project_text ? config.size("caption_channels") : o.width;
+    o.text_width = o.project_text ? config.required_size("caption_channels", kMostChannels) : o.width;
     o.attention_bias = config.flag("attention_bias", true);
     int64_t sample_size = config.size("sample_size", 128);
     o.base_size = sample_size / o.patch;
     o.interpolation = config.number("interpolation_scale", double(std::max<int64_t>(sample_size / 64, 1)));
-    STEPD_REQUIRE(o.base_size > 0 && o.interpolation > 0, Code::invalid,
-                  "transformer/config.json: sample_size = ", sample_size,
+    STEPD_REQUIRE(o.base_size > 0 && o.interpolation > 0, Code::invalid, kConfigFile, ": sample_size = ", sample_size,
                   " and interpolation_scale = ", o.interpolation, " must be positive");
     o.eps = config.number("norm_eps", 1e-6);
     return o;
@@ -208,7 +222,10 @@ const ParameterSpec& PixArt::weight_of(const ParameterSpec& bias) const {
 
 std::unique_ptr<Denoiser> make_denoiser(const nlohmann::json& config) { return std::make_unique<PixArt>(config); }
 
-bool detect(const Folder& folder) { return folder.class_of("transformer") == "PixArtTransformer2DModel"; }
+bool detect(const Folder& folder) {
+    const std::string name = folder.class_of("transformer");
+    return name == kClass || (name == kOldClass && folder.config("transformer").value("norm_type", "") == kNorm);
+}
 
 }  // namespace
 

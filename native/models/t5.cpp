@@ -38,13 +38,13 @@ T5::T5(const nlohmann::json& json) {
     config.only("model_type", "t5");
     config.only("feed_forward_proj", "gated-gelu");
     config.only("dense_act_fn", "gelu_new");
-    width_ = config.size("d_model");
-    layers_ = config.size("num_layers");
-    heads_ = config.size("num_heads");
-    head_dim_ = config.size("d_kv");
-    hidden_ = config.size("d_ff");
-    vocabulary_ = config.size("vocab_size");
-    buckets_ = config.size("relative_attention_num_buckets", 32);
+    width_ = config.required_size("d_model", kMostChannels);
+    layers_ = config.required_size("num_layers", kMostLayers);
+    heads_ = config.required_size("num_heads", kMostHeads);
+    head_dim_ = config.required_size("d_kv", kMostHeadDim);
+    hidden_ = config.required_size("d_ff", kMostHidden);
+    vocabulary_ = config.required_size("vocab_size");
+    buckets_ = config.size("relative_attention_num_buckets", 32, kMostChannels);
     max_distance_ = config.size("relative_attention_max_distance", 128);
     eps_ = config.number("layer_norm_epsilon", 1e-6);
     STEPD_REQUIRE(

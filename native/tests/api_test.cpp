@@ -52,7 +52,7 @@ json tiny_json(const TinyModel& model) {
 stepd_session* create(const json& config, stepd_callbacks* callbacks, Answer& answer) {
     const std::string text = config.dump();
     stepd_session* session = nullptr;
-    stepd_session_create(text.data(), text.size(), callbacks, &session, &answer.error);
+    stepd_session_create(text.data(), text.size(), callbacks, nullptr, &session, &answer.error);
     return session;
 }
 
@@ -236,6 +236,30 @@ TEST_F(Api, a_constant_average_and_a_negative_offset_are_configurable) {
     close();
 }
 
+TEST_F(Api, plans_and_creations_can_be_cancelled) {
+    stepd_cancellation* cancellation = stepd_cancellation_new();
+    ASSERT_TRUE(cancellation);
+    const std::string config = tiny_json(model_).dump();
+    const json shape = {{"width", 16}, {"height", 16}, {"batch", 2}};
+    const std::string request = json({{"config", tiny_json(model_)}, {"shapes", {shape}}}).dump();
+    auto plan = [&](Answer& answer) {
+        return stepd_plan(request.data(), request.size(), cancellation, &answer.buffer, &answer.error);
+    };
+    Answer first;
+    EXPECT_EQ(plan(first), STEPD_OK) << first.message();
+    stepd_cancellation_set(cancellation);
+    stepd_cancellation_set(cancellation);
+    Answer planned, created;
+    EXPECT_EQ(plan(planned), STEPD_CANCELLED);
+    EXPECT_EQ(stepd_session_create(config.data(), config.size(), nullptr, cancellation, &session_, &created.error),
+              STEPD_CANCELLED);
+    EXPECT_EQ(session_, nullptr);
+    EXPECT_NE(created.message().find("loading"), std::string::npos) << created.message();
+    stepd_cancellation_free(cancellation);
+    stepd_cancellation_set(nullptr);
+    stepd_cancellation_free(nullptr);
+}
+
 TEST_F(Api, bad_json_is_invalid) {
     open();
     const std::string deep(100, '[');
@@ -256,10 +280,12 @@ TEST_F(Api, bad_json_is_invalid) {
 TEST_F(Api, null_arguments_are_invalid) {
     Answer answer;
     const std::string config = tiny_json(model_).dump();
-    EXPECT_EQ(stepd_session_create(config.data(), config.size(), nullptr, nullptr, &answer.error), STEPD_INVALID);
+    EXPECT_EQ(stepd_session_create(config.data(), config.size(), nullptr, nullptr, nullptr, &answer.error),
+              STEPD_INVALID);
     stepd_session* session = nullptr;
-    EXPECT_EQ(stepd_session_create(nullptr, 5, nullptr, &session, &answer.error), STEPD_INVALID);
-    EXPECT_EQ(stepd_session_create(nullptr, 0, nullptr, &session, nullptr), STEPD_INVALID) << "no error struct";
+    EXPECT_EQ(stepd_session_create(nullptr, 5, nullptr, nullptr, &session, &answer.error), STEPD_INVALID);
+    EXPECT_EQ(stepd_session_create(nullptr, 0, nullptr, nullptr, &session, nullptr), STEPD_INVALID)
+        << "no error struct";
     EXPECT_EQ(stepd_info(nullptr, &answer.error), STEPD_INVALID);
     EXPECT_EQ(stepd_probe(nullptr, 0, &answer.buffer, &answer.error), STEPD_NOT_FOUND);
     EXPECT_EQ(stepd_session_train(nullptr, "[]", 2, &answer.buffer, &answer.error), STEPD_INVALID);
@@ -324,7 +350,8 @@ TEST_F(Api, plans_probes_and_makes_models) {
     Answer plan, probe, made, bench;
     const std::string request =
         json({{"config", tiny_json(model_)}, {"shapes", {{{"width", 16}, {"height", 16}, {"batch", 2}}}}}).dump();
-    ASSERT_EQ(stepd_plan(request.data(), request.size(), &plan.buffer, &plan.error), STEPD_OK) << plan.message();
+    ASSERT_EQ(stepd_plan(request.data(), request.size(), nullptr, &plan.buffer, &plan.error), STEPD_OK)
+        << plan.message();
     EXPECT_TRUE(plan.value().at("fits"));
     EXPECT_GT(plan.value().at("total"), plan.value().at("weights"));
     const std::string picture = std::string(STEPD_SOURCE_DIR) + "/examples/emoji/pictures/lemon.png";

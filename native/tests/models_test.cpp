@@ -91,7 +91,15 @@ TEST(Models, UnsupportedConfigurationsAreNamed) {
                                    {"out_channels", 6, Code::unsupported},
                                    {"num_layers", 0, Code::invalid},
                                    {"num_layers", "two", Code::invalid},
+                                   {"num_layers", 200000, Code::invalid},
                                    {"num_attention_heads", int64_t{1} << 40, Code::invalid},
+                                   {"num_attention_heads", 1 << 20, Code::invalid},
+                                   {"attention_head_dim", 1 << 20, Code::invalid},
+                                   {"caption_channels", 1 << 20, Code::invalid},
+                                   {"in_channels", 1 << 20, Code::invalid},
+                                   {"patch_size", 1000, Code::invalid},
+                                   {"_class_name", "FluxTransformer2DModel", Code::unsupported},
+                                   {"_class_name", 3, Code::invalid},
                                    {"norm_eps", "small", Code::invalid},
                                    {"interpolation_scale", 0, Code::invalid}};
     for (const Refusal& r : transformer) {
@@ -100,6 +108,9 @@ TEST(Models, UnsupportedConfigurationsAreNamed) {
         expect_contains(message_of(r.code, [&] { pixart().make_denoiser(config); }), r.key);
     }
     const Refusal vae[] = {
+        {"_class_name", "AutoencoderTiny", Code::unsupported},
+        {"layers_per_block", 100000, Code::invalid},
+        {"block_out_channels", {1 << 20}, Code::invalid},
         {"act_fn", "relu", Code::unsupported},
         {"latents_mean", {0.1}, Code::unsupported},
         {"down_block_types", {"DownEncoderBlock2D", "AttnDownEncoderBlock2D", "DownEncoderBlock2D"}, Code::unsupported},
@@ -113,12 +124,40 @@ TEST(Models, UnsupportedConfigurationsAreNamed) {
     }
     const Refusal text[] = {{"feed_forward_proj", "relu", Code::unsupported},
                             {"feed_forward_proj", nullptr, Code::unsupported},
-                            {"d_model", nullptr, Code::invalid}};
+                            {"d_model", nullptr, Code::invalid},
+                            {"num_layers", 200000, Code::invalid},
+                            {"d_ff", 1 << 24, Code::invalid}};
     for (const Refusal& r : text) {
         nlohmann::json config = tiny_config("text_encoder");
         config[r.key] = r.value;
         expect_contains(message_of(r.code, [&] { make_t5(config); }), r.key);
     }
+}
+
+TEST(Models, AnotherFamilyIsNotTrainedAsThisOne) {
+    nlohmann::json config = tiny_config("transformer");
+    config["_class_name"] = "FluxTransformer2DModel";
+    const std::string message = message_of(Code::unsupported, [&] { pixart().make_denoiser(config); });
+    expect_contains(message, "FluxTransformer2DModel");
+    expect_contains(message, "pixart");
+}
+
+// As the first PixArt folders were published, before the class had a name of its own.
+TEST(Models, TheOldClassNameWithItsKindOfNormIsPixArt) {
+    nlohmann::json config = tiny_config("transformer");
+    config["_class_name"] = "Transformer2DModel";
+    config["norm_type"] = "ada_norm_single";
+    EXPECT_NO_THROW(pixart().make_denoiser(config));
+    TemporaryFolder old;
+    write_file(old / "model_index.json", R"({"transformer": ["diffusers", "Transformer2DModel"]})");
+    std::filesystem::create_directory(old / "transformer");
+    write_file(old / "transformer/config.json", config.dump());
+    Folder folder(old.path());
+    EXPECT_STREQ(find_family("", &folder).name, "pixart");
+    config.erase("norm_type");
+    message_of(Code::unsupported, [&] { pixart().make_denoiser(config); });
+    write_file(old / "transformer/config.json", config.dump());
+    message_of(Code::unsupported, [&] { find_family("", &folder); });
 }
 
 TEST(Models, FamilyIsFoundByNameOrFolder) {

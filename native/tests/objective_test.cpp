@@ -113,6 +113,27 @@ TEST_F(Data, scales_the_mean_and_draws_noise_by_the_contract) {
     for (size_t i = 0; i < mean.size(); i++) EXPECT_NEAR(in.target[i], draws.noise[i] - (mean[i] - 0.5f) * 2, 1e-5);
 }
 
+// The choice is drawn last, so nothing else of the micro-batch depends on it.
+TEST_F(Data, offset_noise_comes_to_a_share_of_the_micro_batches) {
+    const std::vector<int64_t> samples = {1};
+    auto target = [&](int64_t k, double offset, double probability) {
+        TrainingInputs in = inputs(1);
+        TrainingData::Options options;
+        options.noise_offset = offset;
+        options.offset_probability = probability;
+        data_.fill(options, Objective({}, {}, kFlow), k, samples, in);
+        return in.target;
+    };
+    int shifted = 0;
+    for (int64_t k = 0; k < 100; k++) {
+        const auto always = target(k, -0.5, 1), never = target(k, 0, 1), sometimes = target(k, -0.5, 0.25);
+        EXPECT_TRUE(sometimes == always || sometimes == never) << "micro-batch " << k;
+        shifted += sometimes == always;
+    }
+    EXPECT_GT(shifted, 10);
+    EXPECT_LT(shifted, 40);
+}
+
 TEST_F(Data, offset_noise_shifts_whole_channels) {
     TrainingInputs plain = inputs(1), shifted = inputs(1);
     const std::vector<int64_t> samples = {1};

@@ -21,11 +21,14 @@ int64_t ComponentWeights::bytes(const Component& component, DType dtype) {
     return Slab::bytes(specs(component, dtype));
 }
 
-ComponentWeights::ComponentWeights(const Component& component, const std::string& folder, DType dtype)
+ComponentWeights::ComponentWeights(const Component& component, const std::string& folder, DType dtype,
+                                   const Cancellation* cancellation)
     : component_(component), dtype_(dtype), weights_(specs(component, dtype)) {
     const ParameterSpec* first = component.parameters().data();
-    load_weights(SafetensorsReader(folder), component,
-                 [&](const ParameterSpec& spec) { return weights_[size_t(&spec - first)]; });
+    load_weights(SafetensorsReader(folder), component, [&](const ParameterSpec& spec) {
+        if (cancellation) cancellation->check("loading a model");
+        return weights_[size_t(&spec - first)];
+    });
 }
 
 void ComponentWeights::bind(Executor& executor) const {
@@ -37,10 +40,11 @@ void ComponentWeights::bind(Executor& executor) const {
 
 // --- text --------------------------------------------------------------------------------------------------------
 
-TextEncoderRunner::TextEncoderRunner(const Folder& folder, const Family& family, DType compute, Backend& backend)
+TextEncoderRunner::TextEncoderRunner(const Folder& folder, const Family& family, DType compute, Backend& backend,
+                                     const Cancellation* cancellation)
     : encoder_(family.make_text_encoder(folder.config("text_encoder"))),
       backend_(backend),
-      weights_(*encoder_, folder.path_of("text_encoder"), compute) {}
+      weights_(*encoder_, folder.path_of("text_encoder"), compute, cancellation) {}
 
 int64_t TextEncoderRunner::padded_length(int64_t tokens) {
     constexpr int64_t step = 32;  // a plan for every multiple: short captions stay cheap, and there are few plans
@@ -126,10 +130,11 @@ Image DecoderRunner::decode(std::span<const float> latents, int64_t height, int6
     return image;
 }
 
-AutoencoderRunner::AutoencoderRunner(const Folder& folder, const Family& family, Backend& backend)
+AutoencoderRunner::AutoencoderRunner(const Folder& folder, const Family& family, Backend& backend,
+                                     const Cancellation* cancellation)
     : autoencoder_(family.make_autoencoder(folder.config("vae"))),
       backend_(backend),
-      weights_(*autoencoder_, folder.path_of("vae"), DType::f32),
+      weights_(*autoencoder_, folder.path_of("vae"), DType::f32, cancellation),
       decoder_(*autoencoder_, weights_, backend) {}
 
 Graph AutoencoderRunner::record_encode(const Autoencoder& autoencoder, int64_t height, int64_t width) {

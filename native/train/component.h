@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "base/cancellation.h"
 #include "graph/executor.h"
 #include "io/image.h"
 #include "models/family.h"
@@ -19,7 +20,9 @@ namespace stepd {
 // The weights of a component in one dtype.
 class ComponentWeights {
 public:
-    ComponentWeights(const Component& component, const std::string& folder, DType dtype);
+    // cancellation: null, or what may stop the loading (Code::cancelled).
+    ComponentWeights(const Component& component, const std::string& folder, DType dtype,
+                     const Cancellation* cancellation = nullptr);
     static int64_t bytes(const Component& component, DType dtype);
 
     DType dtype() const { return dtype_; }
@@ -35,7 +38,8 @@ private:
 // Token ids to embeddings.
 class TextEncoderRunner {
 public:
-    TextEncoderRunner(const Folder& folder, const Family& family, DType compute, Backend& backend);
+    TextEncoderRunner(const Folder& folder, const Family& family, DType compute, Backend& backend,
+                      const Cancellation* cancellation = nullptr);
 
     int64_t width() const { return encoder_->width(); }
     // [ids.size(), width] f32. Throws Code::invalid on an id outside the vocabulary.
@@ -81,7 +85,8 @@ private:
 // Pictures to latent moments and latents to pictures, in f32.
 class AutoencoderRunner {
 public:
-    AutoencoderRunner(const Folder& folder, const Family& family, Backend& backend);
+    AutoencoderRunner(const Folder& folder, const Family& family, Backend& backend,
+                      const Cancellation* cancellation = nullptr);
 
     struct Moments {
         Shape shape;  // [C,h,w]

@@ -1,12 +1,20 @@
 #include "train/config.h"
 
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "diffusion/loss_terms.h"
+#include "diffusion/noise_schedule.h"
 #include "optim/optimizer.h"
 
 namespace stepd {
 namespace {
+
+// The limits are those of Go's Job.Validate (sessions/job): a job that passes there must not fail here, hours later. A
+// test of package cgo compares the two.
+constexpr int64_t kMostAccumulation = 1 << 20, kMostTextTokens = 4096, kMostRank = 1 << 16;
+constexpr double kMostRate = 1e6, kMostClip = std::numeric_limits<float>::max();
 
 void require_range(double value, double low, double high, const char* field) {
     STEPD_REQUIRE(value >= low && value <= high, Code::invalid, field, " = ", value, " is outside [", low, ", ", high,
@@ -22,6 +30,12 @@ AdapterConfig parse_adapter(JsonObject o) {
     o.read("targets", a.targets);
     o.read("init", a.init);
     o.finish();
+    if (a.rank == 0 && !a.init.empty()) return a;  // rank and alpha follow from the file
+    require_range(double(a.rank), 1, kMostRank, "config.adapter.rank");
+    STEPD_REQUIRE(a.alpha > 0 && a.alpha <= kMostRate, Code::invalid, "config.adapter.alpha = ", a.alpha,
+                  " must be above 0 and at most ", kMostRate, "; it is usually the rank");
+    STEPD_REQUIRE(a.dropout >= 0 && a.dropout < 1, Code::invalid, "config.adapter.dropout = ", a.dropout,
+                  " must be at least 0 and below 1");
     return a;
 }
 
@@ -37,6 +51,8 @@ LossConfig parse_loss(JsonObject o) {
     o.finish();
     STEPD_REQUIRE(l.type == "l2" || l.type == "huber" || l.type == "smooth_l1", Code::unsupported,
                   "config.loss.type \"", l.type, "\" is not one of l2, huber, smooth_l1");
+    if (!l.prediction.empty()) parse_prediction(l.prediction);  // refuses unknown names, as the next line does
+    parse_huber_schedule(l.huber_schedule);
     if (l.type != "l2" && l.huber_c == 0) l.huber_c = 0.1;
     require_range(l.huber_c, 0, 1, "config.loss.huber_c");
     require_range(l.snr_gamma, 0, 1e6, "config.loss.snr_gamma");
@@ -51,7 +67,9 @@ NoiseConfig parse_noise(JsonObject o) {
     o.read("shift", n.shift);
     o.read("stratified", n.stratified);
     o.read("offset", n.offset);
+    o.read("offset_probability", n.offset_probability);
     o.finish();
+    if (n.offset_probability == 0) n.offset_probability = 1;
     if (n.sigmoid_scale == 0) n.sigmoid_scale = 1;
     if (n.shift == 0) n.shift = 1;
     STEPD_REQUIRE(n.timesteps.empty() || n.timesteps == "uniform" || n.timesteps == "sigmoid", Code::unsupported,
@@ -59,6 +77,7 @@ NoiseConfig parse_noise(JsonObject o) {
     require_range(n.sigmoid_scale, 1e-3, 1e3, "config.noise.sigmoid_scale");
     require_range(n.shift, 1e-3, 1e3, "config.noise.shift");
     require_range(n.offset, -10, 10, "config.noise.offset");
+    require_range(n.offset_probability, 0, 1, "config.noise.offset_probability");
     return n;
 }
 
@@ -69,7 +88,7 @@ OptimizerConfig parse_optimizer(JsonObject o) {
     o.read("lr", c.lr);
     o.read("params", c.params);
     o.finish();
-    require_range(c.lr, 0, 1e3, "config.optimizer.lr");
+    require_range(c.lr, 0, kMostRate, "config.optimizer.lr");
     optimizer_settings(find_optimizer(c.name), c.params);  // refuses unknown names and values
     return c;
 }
@@ -93,8 +112,8 @@ ClipConfig parse_clip(JsonObject o) {
     o.read("norm", c.norm);
     o.read("value", c.value);
     o.finish();
-    require_range(c.norm, 0, 1e30, "config.clip.norm");
-    require_range(c.value, 0, 1e30, "config.clip.value");
+    require_range(c.norm, 0, kMostClip, "config.clip.norm");
+    require_range(c.value, 0, kMostClip, "config.clip.value");
     return c;
 }
 
@@ -155,15 +174,15 @@ SessionConfig parse_config(JsonObject o) {
     read_parts(o, c);
     o.read("accumulation", c.accumulation);
     if (c.accumulation == 0) c.accumulation = 1;
-    require_range(double(c.accumulation), 1, 1e6, "config.accumulation");
+    require_range(double(c.accumulation), 1, kMostAccumulation, "config.accumulation");
     o.read("accumulate_sum", c.accumulate_sum);
     o.read("caption_dropout", c.caption_dropout);
     require_range(c.caption_dropout, 0, 1, "config.caption_dropout");
     o.read("text_tokens", c.text_tokens);
-    require_range(double(c.text_tokens), 1, 1 << 16, "config.text_tokens");
+    require_range(double(c.text_tokens), 1, kMostTextTokens, "config.text_tokens");
     o.read("gradient_checkpointing", c.gradient_checkpointing);
     o.read("memory_budget", c.memory_budget);
-    require_range(double(c.memory_budget), 0, 1e18, "config.memory_budget");
+    STEPD_REQUIRE(c.memory_budget >= 0, Code::invalid, "config.memory_budget = ", c.memory_budget, " is negative");
     o.read("sample_only", c.sample_only);
     o.finish();
     return c;

@@ -40,6 +40,7 @@ struct NoiseConfig {
     double shift = 1;
     bool stratified = false;
     double offset = 0;
+    double offset_probability = 1;
 };
 
 struct OptimizerConfig {

@@ -113,16 +113,18 @@ void TrainingData::fill(const Options& options, const Objective& objective, int6
     draw.timesteps = objective.train_timesteps();
     draw.dropouts = options.caption_dropout > 0 ? 1 : 0;
     draw.noise_offset = options.noise_offset != 0;
+    draw.offset_share = draw.noise_offset && options.offset_probability < 1;
     Draws draws = draw_micro_batch(options.seed, uint64_t(index), draw);
 
     const int64_t channels = denoiser_.latent_channels();
     const size_t n = size_t(numel(draw.latents) / bucket.batch), plane = n / size_t(channels);
+    const bool offset = draw.noise_offset && draws.offset_share < float(options.offset_probability);
     std::vector<float> x0(n);
     for (int64_t b = 0; b < bucket.batch; b++) {
         const Entry& entry = samples_.at(size_t(samples[size_t(b)]));
         load_latents(entry, options.sample_latents ? draws.latent_noise.data() + size_t(b) * n : nullptr, x0);
         float* noise = draws.noise.data() + size_t(b) * n;
-        if (draw.noise_offset)
+        if (offset)
             for (size_t i = 0; i < n; i++)
                 noise[i] += float(options.noise_offset) * draws.offset[size_t(b * channels) + i / plane];
         objective.prepare(b, draws, x0, {noise, n}, inputs);

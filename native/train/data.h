@@ -49,6 +49,7 @@ public:
         uint64_t seed = 0;
         bool sample_latents = false;
         double noise_offset = 0;
+        double offset_probability = 1;  // that a micro-batch has the offset
         double caption_dropout = 0;
     };
     // Fills everything but the adapter's dropout masks of micro-batch `index` by the random-number contract

@@ -14,6 +14,7 @@
 #include "ops/op.h"
 #include "train/component.h"
 #include "train/graphs.h"
+#include "train/objective.h"
 
 namespace stepd {
 namespace {
@@ -82,7 +83,8 @@ int64_t control_group_available(const ControlGroupFiles& files) {
 
 std::string mebibytes(int64_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB"; }
 
-int64_t encoder_bytes(const Model& model, const SessionConfig& config, const std::vector<PixelShape>& shapes) {
+int64_t encoder_bytes(const Model& model, const SessionConfig& config, const std::vector<PixelShape>& shapes,
+                      const Cancellation* cancellation) {
     const auto text = model.family.make_text_encoder(model.folder.config("text_encoder"));
     const int64_t length = TextEncoderRunner::padded_length(config.text_tokens);
     const int64_t text_bytes = ComponentWeights::bytes(*text, config.dtype) +
@@ -90,6 +92,7 @@ int64_t encoder_bytes(const Model& model, const SessionConfig& config, const std
     const auto vae = model.family.make_autoencoder(model.folder.config("vae"));
     int64_t picture_bytes = 0;
     for (const PixelShape& s : shapes) {
+        if (cancellation) cancellation->check("planning memory");
         const Graph encode = AutoencoderRunner::record_encode(*vae, s.height, s.width);
         const Graph decode = DecoderRunner::record(*vae, s.height / vae->factor(), s.width / vae->factor());
         for (const Graph* g : {&encode, &decode})
@@ -168,30 +171,33 @@ MemoryPlan plan_state(const ParameterLayout& layout, const SessionConfig& config
 }
 
 MemoryPlan plan_memory(const Model& model, const SessionConfig& config, const std::vector<PixelShape>& shapes,
-                       int threads) {
+                       int threads, const Cancellation* cancellation) {
     const ParameterLayout layout = make_layout(model, config);
     const DenoiserGraphs graphs{*model.denoiser, model.adapter.get(), model.sampling_adapter.get(), layout,
                                 config.dtype};
+    const Objective objective(config.loss, config.noise, model.scheduler);  // refuses what the folder contradicts
     MemoryPlan p = plan_state(layout, config);
     std::set<Bucket> buckets;
     for (const PixelShape& shape : shapes) buckets.insert(bucket_of(shape, model, config));
     std::vector<Graph> recorded;
     for (const Bucket& bucket : buckets) {
+        if (cancellation) cancellation->check("planning memory");
         recorded.push_back(config.sample_only ? graphs.record_sampling(bucket, false)
-                                              : graphs.record_training(bucket, LossKind::l2));
+                                              : graphs.record_training(bucket, objective.loss_kind()));
         p.workspace = std::max(p.workspace, packing_bytes(recorded.back()));
     }
     p.workspace += threads * kWorkspacePerThread;
     int64_t arena_bytes = 0, port_bytes = 0;  // buckets share the arena; each keeps inputs and outputs of its own
+    const PlanOptions options{arena_budget(p, config), cancellation};
     for (Graph& graph : recorded) {
-        const PlanReport report = make_plan(std::move(graph), {arena_budget(p, config)}).report;
+        const PlanReport report = make_plan(std::move(graph), options).report;
         arena_bytes = std::max(arena_bytes, report.arena_bytes);
         port_bytes += report.input_bytes + report.output_bytes;
         p.flop = std::max(p.flop, report.flop * double(config.accumulation));
         p.recomputed = std::max(p.recomputed, int64_t(report.recomputed_nodes));
     }
     p.activations = arena_bytes + port_bytes;
-    p.encoders = encoder_bytes(model, config, shapes);
+    p.encoders = encoder_bytes(model, config, shapes, cancellation);
     p.total = p.state() + std::max(p.activations, p.encoders);
     p.fits = p.total <= p.available;
     p.seconds = p.flop / (threads * flop_per_second(config.dtype)) +

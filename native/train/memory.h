@@ -40,9 +40,9 @@ nlohmann::json to_json(const MemoryPlan& plan);
 // The part of a plan that does not depend on shapes.
 MemoryPlan plan_state(const ParameterLayout& layout, const SessionConfig& config);
 
-// threads: of the machine that will run it.
+// threads: of the machine that will run it. cancellation: null, or what may stop the planning (Code::cancelled).
 MemoryPlan plan_memory(const Model& model, const SessionConfig& config, const std::vector<PixelShape>& shapes,
-                       int threads);
+                       int threads, const Cancellation* cancellation = nullptr);
 
 // Throws Code::out_of_memory with all sizes and remedies when the plan does not fit.
 void require_fit(const MemoryPlan& plan);

@@ -79,11 +79,15 @@ Model::Model(const SessionConfig& config)
     sampling_adapter = make_adapter(options);
 }
 
-void load_model(const Model& model, const SessionConfig& config, ParameterStore& store) {
+void load_model(const Model& model, const SessionConfig& config, ParameterStore& store,
+                const Cancellation* cancellation) {
     const ParameterLayout& layout = store.layout();
     const ParameterSpec* first = model.denoiser->parameters().data();
     load_weights(SafetensorsReader(model.folder.path_of("transformer")), *model.denoiser,
-                 [&](const ParameterSpec& spec) { return store.weight(size_t(&spec - first)); });
+                 [&](const ParameterSpec& spec) {
+                     if (cancellation) cancellation->check("loading the model");
+                     return store.weight(size_t(&spec - first));
+                 });
     if (!model.adapter) return;
     std::vector<Tensor> factors;
     for (size_t i = layout.base_count(); i < layout.entries().size(); i++) factors.push_back(store.weight(i));

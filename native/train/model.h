@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "adapters/adapter.h"
+#include "base/cancellation.h"
 #include "models/family.h"
 #include "models/folder.h"
 #include "train/config.h"
@@ -29,7 +30,8 @@ struct Model {
 };
 
 // Reads the denoiser's weights into the store and gives the adapter its starting values: those of config.adapter.init,
-// or drawn from the seed.
-void load_model(const Model& model, const SessionConfig& config, ParameterStore& store);
+// or drawn from the seed. cancellation: null, or what may stop it (Code::cancelled).
+void load_model(const Model& model, const SessionConfig& config, ParameterStore& store,
+                const Cancellation* cancellation);
 
 }  // namespace stepd

@@ -29,7 +29,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-Session::Session(const SessionConfig& config, EventSink sink, int threads)
+Session::Session(const SessionConfig& config, EventSink sink, int threads, const Cancellation* opening)
     : config_(config),
       sink_(std::move(sink)),
       model_(config),
@@ -45,16 +45,12 @@ Session::Session(const SessionConfig& config, EventSink sink, int threads)
     trainer_ = std::make_unique<Trainer>(graphs, method_, optimizer_settings(method_, config.optimizer.params),
                                          trainer_options(config, objective_.loss_kind(), plan), *backend_);
     progress("load", 0, 1);
-    load_model(model_, config, trainer_->store());
+    load_model(model_, config, trainer_->store(), opening);
     progress("load", 1, 1);
 }
 
 void Session::progress(const char* stage, size_t done, size_t total) const {
     if (sink_.on_progress) sink_.on_progress({stage, int64_t(done), int64_t(total)});
-}
-
-void Session::check_cancelled(const char* what) const {
-    STEPD_REQUIRE(!cancelled_, Code::cancelled, what, " was cancelled");
 }
 
 void Session::require_training(const char* what) const {
@@ -78,7 +74,7 @@ TrainResult Session::train(const std::vector<TrainStep>& steps) {
     trainer_->prepare(buckets);
     TrainResult result;
     for (const TrainStep& step : steps) {
-        if (cancelled_ || !train_step(step)) {
+        if (cancellation_.cancelled() || !train_step(step)) {
             result.cancelled = true;
             break;
         }
@@ -92,7 +88,7 @@ bool Session::train_step(const TrainStep& step) {
     const auto start = std::chrono::steady_clock::now();
     double loss = 0;
     for (size_t i = 0; i < step.batches.size(); i++) {
-        if (cancelled_) return false;
+        if (cancellation_.cancelled()) return false;
         loss += run_micro_batch(step.batches[i], step, i == 0);
     }
     StepEvent event;
@@ -109,7 +105,7 @@ double Session::run_micro_batch(const MicroBatch& batch, const TrainStep& step, 
     const Bucket bucket = data_.bucket(batch.samples);
     TrainingInputs& inputs = trainer_->inputs(bucket);
     const TrainingData::Options options{config_.seed, config_.noise.sample_latents, config_.noise.offset,
-                                        config_.caption_dropout};
+                                        config_.noise.offset_probability, config_.caption_dropout};
     data_.fill(options, objective_, batch.index, batch.samples, inputs);
     if (model_.adapter && model_.adapter->dropout() > 0)
         draw_dropout_masks(model_.adapter_modules, model_.adapter->dropout(), config_.seed, batch.index, inputs);

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/cancellation.h"
 #include "train/checkpoint.h"
 #include "train/component.h"
 #include "train/export.h"
@@ -66,8 +67,8 @@ struct TrainResult {
 
 class Session {
 public:
-    // Loads the model. threads: 0 = one per core.
-    Session(const SessionConfig& config, EventSink sink, int threads = 0);
+    // Loads the model. threads: 0 = one per core. opening: null, or what may stop the loading (Code::cancelled).
+    Session(const SessionConfig& config, EventSink sink, int threads = 0, const Cancellation* opening = nullptr);
 
     void encode_images(const std::vector<ImageItem>& items);
     void encode_text(const std::vector<TextItem>& items);
@@ -80,15 +81,14 @@ public:
 
     int64_t step() const { return step_; }
     // Stops the call in progress at its next safe point, and every later one, until resume().
-    void cancel() { cancelled_ = true; }
-    void resume() { cancelled_ = false; }
+    void cancel() { cancellation_.cancel(); }
+    void resume() { cancellation_.resume(); }
 
 private:
     bool train_step(const TrainStep& step);
     double run_micro_batch(const MicroBatch& batch, const TrainStep& step, bool first);
     void require_training(const char* what) const;
     void progress(const char* stage, size_t done, size_t total) const;
-    void check_cancelled(const char* what) const;
     Embeddings embed(const std::vector<SampleRequest>& requests);
 
     SessionConfig config_;
@@ -103,7 +103,7 @@ private:
     Embeddings embeddings_;  // of prompts: the same ones are sampled again and again
     PreviewCache preview_cache_;
     std::atomic<int64_t> step_{0};
-    std::atomic<bool> cancelled_{false};
+    Cancellation cancellation_;
 };
 
 }  // namespace stepd

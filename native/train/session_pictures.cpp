@@ -46,9 +46,9 @@ Tensor view(std::vector<float>& values, const Shape& shape) { return {values.dat
 void Session::encode_images(const std::vector<ImageItem>& items) {
     for (const ImageItem& item : items) check(item);
     if (items.empty()) return;
-    AutoencoderRunner autoencoder(model_.folder, model_.family, *backend_);
+    AutoencoderRunner autoencoder(model_.folder, model_.family, *backend_, &cancellation_);
     for (size_t i = 0; i < items.size(); i++) {
-        check_cancelled("encoding pictures");
+        cancellation_.check("encoding pictures");
         AutoencoderRunner::Moments m = autoencoder.encode(load(items[i]));
         write_safetensors(items[i].out, {source_of("mean", view(m.mean, m.shape), SafeType::f32),
                                          source_of("logvar", view(m.logvar, m.shape), SafeType::f32)});
@@ -63,9 +63,9 @@ void Session::encode_text(const std::vector<TextItem>& items) {
                       " tokens, more than config.text_tokens = ", config_.text_tokens);
     }
     if (items.empty()) return;
-    TextEncoderRunner encoder(model_.folder, model_.family, config_.dtype, *backend_);
+    TextEncoderRunner encoder(model_.folder, model_.family, config_.dtype, *backend_, &cancellation_);
     for (size_t i = 0; i < items.size(); i++) {
-        check_cancelled("encoding captions");
+        cancellation_.check("encoding captions");
         std::vector<float> embedding = encoder.encode(items[i].ids);
         const Shape shape = {int64_t(items[i].ids.size()), encoder.width()};
         write_safetensors(items[i].out, {source_of("embedding", view(embedding, shape), safe_type_of(config_.dtype))});
@@ -84,9 +84,10 @@ Embeddings Session::embed(const std::vector<SampleRequest>& requests) {
             wanted[ids] = known->second;
             return;
         }
-        check_cancelled("encoding prompts");
+        cancellation_.check("encoding prompts");
         if (!encoder)
-            encoder = std::make_unique<TextEncoderRunner>(model_.folder, model_.family, config_.dtype, *backend_);
+            encoder = std::make_unique<TextEncoderRunner>(model_.folder, model_.family, config_.dtype, *backend_,
+                                                          &cancellation_);
         wanted[ids] = encoder->encode(ids);
     };
     for (const SampleRequest& r : requests) {
@@ -106,13 +107,13 @@ void Session::sample(const std::vector<SampleRequest>& requests) {
     embeddings_ = embed(requests);
     PictureSampler sampler(model_, trainer_->graphs(), trainer_->store(), objective_.prediction(), config_.text_tokens,
                            *backend_);
-    AutoencoderRunner autoencoder(model_.folder, model_.family, *backend_);
+    AutoencoderRunner autoencoder(model_.folder, model_.family, *backend_, &cancellation_);
     Previews previews(model_, autoencoder.decoder(), data_, preview_cache_, *backend_, sink_.on_preview);
     std::set<Bucket> fitting;
     for (size_t i = 0; i < requests.size(); i++) {
         const Bucket bucket = sampler.bucket(requests[i]);
         if (fitting.insert(bucket).second) require_picture_fits(model_, config_, trainer_->graphs(), bucket);
-        const SamplingHooks hooks{[this] { return !cancelled_; },
+        const SamplingHooks hooks{[this] { return !cancellation_.cancelled(); },
                                   [&](const SamplingStep& step) { previews.step(int64_t(i), requests[i], step); }};
         const LatentPicture picture = sampler.sample(requests[i], embeddings_, hooks);
         write_png(requests[i].out, autoencoder.decoder().decode(picture.latents, picture.height, picture.width));

@@ -16,7 +16,7 @@ type Engine interface {
 	// Probe returns the size in pixels (after EXIF orientation) and the format of a picture without decoding it whole.
 	Probe(path string) (Picture, error)
 	// Plan computes memory and work of a configuration without allocating it. shapes lists the buckets of the data.
-	Plan(config Config, shapes []Shape) (Plan, error)
+	Plan(ctx context.Context, config Config, shapes []Shape) (Plan, error)
 	// InitModel writes random weights of a family in the layout of a diffusers folder.
 	InitModel(request InitModel) error
 	// Open loads the model. Step and progress events go to sink, from other goroutines, until Close returns.
@@ -150,6 +150,8 @@ type Noise struct {
 	// Stratified draws one u per equal slice of probability, so that a batch covers the whole range.
 	Stratified bool    `json:"stratified"`
 	Offset     float64 `json:"offset"` // noise += offset*randn[B,C,1,1]; 0: off
+	// OffsetProbability is the share of micro-batches that have the offset; 0 means 1.
+	OffsetProbability float64 `json:"offset_probability,omitempty"`
 }
 
 // Optimizer names an optimizer of the core and its settings; absent settings take that optimizer's defaults.

@@ -108,25 +108,80 @@ func (v *validator) engine(c *engine.Config) {
 	v.between("engine.caption_dropout", c.CaptionDropout, 0, 1)
 	v.require(c.TextTokens >= 1 && c.TextTokens <= 4096, "engine.text_tokens", "%d is outside 1 to 4096", c.TextTokens)
 	v.require(c.MemoryBudget >= 0, "engine.memory_budget", "%d is negative", c.MemoryBudget)
-	v.require(c.Optimizer.Name != "", "engine.optimizer.name", "is empty; for example adamw")
-	v.between("engine.optimizer.lr", c.Optimizer.LR, 0, 1e6)
-	for name, value := range c.Optimizer.Params {
-		v.require(!math.IsNaN(value) && !math.IsInf(value, 0), "engine.optimizer.params."+name, "%v is not a finite number", value)
-	}
-	v.require(c.Schedule.Warmup >= 0, "engine.schedule.warmup", "%d is negative", c.Schedule.Warmup)
-	v.between("engine.clip.norm", c.Clip.Norm, 0, math.MaxFloat32)
-	v.between("engine.clip.value", c.Clip.Value, 0, math.MaxFloat32)
-	v.between("engine.loss.snr_gamma", c.Loss.SNRGamma, 0, 1e6)
-	v.between("engine.noise.offset", c.Noise.Offset, -10, 10)
+	v.optimizer(c)
+	v.objective(c)
 	if c.Adapter != nil {
 		v.require(c.Adapter.Rank >= 1 && c.Adapter.Rank <= 1<<16, "engine.adapter.rank", "%d is outside 1 to %d", c.Adapter.Rank, 1<<16)
-		v.between("engine.adapter.alpha", c.Adapter.Alpha, 0, 1e6)
-		v.between("engine.adapter.dropout", c.Adapter.Dropout, 0, 1)
+		v.require(c.Adapter.Alpha > 0 && c.Adapter.Alpha <= 1e6, "engine.adapter.alpha", "%v is not above 0 and at most 1e6; it is usually the rank", c.Adapter.Alpha)
+		v.below("engine.adapter.dropout", c.Adapter.Dropout, 0, 1)
 	}
 	if c.EMA != nil {
 		v.between("engine.ema.decay", c.EMA.Decay, 0, 1)
 		v.require(!c.EMA.Constant || !c.EMA.Warmup, "engine.ema.constant", "contradicts engine.ema.warmup; set one of them")
+		v.unsetOrBetween("engine.ema.inv_gamma", c.EMA.InvGamma, 1e-6, 1e9)
+		v.unsetOrBetween("engine.ema.power", c.EMA.Power, 1e-6, 100)
 	}
+}
+
+// below is between without the upper end.
+func (v *validator) below(field string, value, low, high float64) {
+	v.require(value >= low && value < high, field, "%v is not at least %v and below %v", value, low, high)
+}
+
+// unsetOrBetween also takes 0, which stands for the default.
+func (v *validator) unsetOrBetween(field string, value, low, high float64) {
+	v.require(value == 0 || value >= low && value <= high, field, "%v is outside %v to %v", value, low, high)
+}
+
+// optimizerLimits are the ranges of the settings that optimizers have, the upper end excluded. Others are the engine's to
+// refuse, which knows the settings of each optimizer.
+var optimizerLimits = map[string]float64{"beta1": 1, "beta2": 1, "eps": 1, "weight_decay": 1000}
+
+func (v *validator) optimizer(c *engine.Config) {
+	v.require(c.Optimizer.Name != "", "engine.optimizer.name", "is empty; for example adamw")
+	v.between("engine.optimizer.lr", c.Optimizer.LR, 0, 1e6)
+	for name, value := range c.Optimizer.Params {
+		field := "engine.optimizer.params." + name
+		if high, known := optimizerLimits[name]; known {
+			v.below(field, value, 0, high)
+		} else {
+			v.require(!math.IsNaN(value) && !math.IsInf(value, 0), field, "%v is not a finite number", value)
+		}
+	}
+	v.between("engine.clip.norm", c.Clip.Norm, 0, math.MaxFloat32)
+	v.between("engine.clip.value", c.Clip.Value, 0, math.MaxFloat32)
+	v.schedule(&c.Schedule, c.Optimizer.LR)
+}
+
+func (v *validator) schedule(s *engine.Schedule, rate float64) {
+	name := cmp(s.Name, "constant")
+	v.oneOf("engine.schedule.name", name, "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
+	v.require(s.Warmup >= 0, "engine.schedule.warmup", "%d is negative", s.Warmup)
+	if name == "constant" || name == "constant_with_warmup" {
+		return
+	}
+	v.require(s.Steps > 0, "engine.schedule.steps", "%d: a schedule that falls needs the number of steps of the run", s.Steps)
+	v.between("engine.schedule.cycles", s.Cycles, 0, math.MaxFloat64)
+	v.between("engine.schedule.power", s.Power, 0, math.MaxFloat64)
+	if name == "polynomial" {
+		v.require(s.LREnd >= 0 && s.LREnd < rate, "engine.schedule.lr_end", "%v is not at least 0 and below the learning rate %v", s.LREnd, rate)
+	} else {
+		v.require(s.LREnd >= 0 && s.LREnd <= rate, "engine.schedule.lr_end", "%v is not at least 0 and at most the learning rate %v", s.LREnd, rate)
+	}
+}
+
+// objective checks what is predicted and how the error is measured.
+func (v *validator) objective(c *engine.Config) {
+	v.oneOf("engine.loss.prediction", cmp(c.Loss.Prediction, "epsilon"), "epsilon", "v_prediction", "sample", "flow")
+	v.oneOf("engine.loss.type", cmp(c.Loss.Type, "l2"), "l2", "huber", "smooth_l1")
+	v.oneOf("engine.loss.huber_schedule", cmp(c.Loss.HuberSchedule, "snr"), "constant", "exponential", "snr")
+	v.between("engine.loss.huber_c", c.Loss.HuberC, 0, 1)
+	v.between("engine.loss.snr_gamma", c.Loss.SNRGamma, 0, 1e6)
+	v.oneOf("engine.noise.timesteps", cmp(c.Noise.Timesteps, "uniform"), "uniform", "sigmoid")
+	v.unsetOrBetween("engine.noise.sigmoid_scale", c.Noise.SigmoidScale, 1e-3, 1e3)
+	v.unsetOrBetween("engine.noise.shift", c.Noise.Shift, 1e-3, 1e3)
+	v.between("engine.noise.offset", c.Noise.Offset, -10, 10)
+	v.between("engine.noise.offset_probability", c.Noise.OffsetProbability, 0, 1)
 }
 
 func (v *validator) datasets(datasets []Dataset) {

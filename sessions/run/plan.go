@@ -14,7 +14,7 @@ func Plan(ctx context.Context, e engine.Engine, j *job.Job) (engine.Plan, error)
 	if err := r.scan(ctx); err != nil {
 		return engine.Plan{}, err
 	}
-	plan, err := e.Plan(j.Engine, r.data.shapes)
+	plan, err := e.Plan(ctx, j.Engine, r.data.shapes)
 	if err != nil {
 		return engine.Plan{}, fmt.Errorf("plan memory: %w", err)
 	}

@@ -18,8 +18,8 @@ type busyMachine struct {
 	plans int
 }
 
-func (e *busyMachine) Plan(config engine.Config, shapes []engine.Shape) (engine.Plan, error) {
-	plan, err := e.Engine.Plan(config, shapes)
+func (e *busyMachine) Plan(ctx context.Context, config engine.Config, shapes []engine.Shape) (engine.Plan, error) {
+	plan, err := e.Engine.Plan(ctx, config, shapes)
 	e.plans++
 	plan.Fits = e.plans > 1
 	return plan, err

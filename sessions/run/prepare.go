@@ -39,7 +39,7 @@ func (r *run) openFolder(ctx context.Context) (unlock func(), err error) {
 
 // plan refuses what does not fit, and waits until what does fit may be used.
 func (r *run) plan(ctx context.Context) error {
-	plan, err := r.engine.Plan(r.job.Engine, r.data.shapes)
+	plan, err := r.engine.Plan(ctx, r.job.Engine, r.data.shapes)
 	if err != nil {
 		return fmt.Errorf("plan memory: %w", err)
 	}
@@ -47,7 +47,7 @@ func (r *run) plan(ctx context.Context) error {
 		return err
 	}
 	// What was missing may have been in use by sessions that have ended since.
-	if plan, err = r.engine.Plan(r.job.Engine, r.data.shapes); err != nil {
+	if plan, err = r.engine.Plan(ctx, r.job.Engine, r.data.shapes); err != nil {
 		return fmt.Errorf("plan memory: %w", err)
 	}
 	if !plan.Fits {

@@ -25,7 +25,7 @@ extern "C" {
 #endif
 
 /* Raised by every change of this header that an old caller would not survive. */
-#define STEPD_ABI_VERSION 1
+#define STEPD_ABI_VERSION 2
 
 typedef enum stepd_status {
     STEPD_OK = 0,
@@ -58,6 +58,10 @@ typedef struct stepd_buffer {
 
 typedef struct stepd_session stepd_session;
 
+/* Asks calls that make or plan a session to stop at their next safe point. Set from any thread; freed by its owner when no
+ * call uses it any more. */
+typedef struct stepd_cancellation stepd_cancellation;
+
 typedef enum stepd_event_kind {
     STEPD_EVENT_STEP = 1,     /* JSON: engine.StepEvent */
     STEPD_EVENT_PROGRESS = 2, /* JSON: engine.ProgressEvent */
@@ -76,19 +80,25 @@ typedef struct stepd_callbacks {
 STEPD_API int32_t stepd_abi_version(void);
 STEPD_API stepd_status stepd_info(stepd_buffer* out, stepd_error* error); /* engine.Info */
 STEPD_API void stepd_buffer_free(stepd_buffer* buffer);                   /* safe on a zeroed buffer */
-STEPD_API int64_t stepd_debug_live(void);                                 /* live sessions and buffers, for leak tests */
+STEPD_API int64_t stepd_debug_live(void); /* live sessions, cancellations and buffers, for leak tests */
+STEPD_API stepd_cancellation* stepd_cancellation_new(void); /* NULL: out of memory */
+STEPD_API void stepd_cancellation_set(stepd_cancellation* c);  /* idempotent; NULL is legal */
+STEPD_API void stepd_cancellation_free(stepd_cancellation* c); /* NULL is legal */
 
 /* without a session */
 STEPD_API stepd_status stepd_probe(const char* path, size_t path_size, stepd_buffer* out, stepd_error* error);
-/* request: {"config": engine.Config, "shapes": [engine.Shape]} -> engine.Plan */
-STEPD_API stepd_status stepd_plan(const char* json, size_t json_size, stepd_buffer* out, stepd_error* error);
+/* request: {"config": engine.Config, "shapes": [engine.Shape]} -> engine.Plan; cancellation may be NULL */
+STEPD_API stepd_status stepd_plan(const char* json, size_t json_size, const stepd_cancellation* cancellation,
+                                  stepd_buffer* out, stepd_error* error);
 STEPD_API stepd_status stepd_init_model(const char* json, size_t json_size, stepd_error* error); /* engine.InitModel */
 /* request: {"cases": ["pixart-demo", ...], "steps": n, "warmup": n, "profile": bool} -> JSON array, one object per case */
 STEPD_API stepd_status stepd_bench(const char* json, size_t json_size, stepd_buffer* out, stepd_error* error);
 
 /* sessions */
+/* callbacks and cancellation may be NULL */
 STEPD_API stepd_status stepd_session_create(const char* config, size_t config_size, const stepd_callbacks* callbacks,
-                                            stepd_session** out, stepd_error* error);
+                                            const stepd_cancellation* cancellation, stepd_session** out,
+                                            stepd_error* error);
 STEPD_API stepd_status stepd_session_encode_images(stepd_session* s, const char* json, size_t json_size, stepd_error* error);
 STEPD_API stepd_status stepd_session_encode_text(stepd_session* s, const char* json, size_t json_size, stepd_error* error);
 /* request: {"samples": [engine.Sample], "empty": engine.TextFile} */

@@ -46,7 +46,7 @@ func (e *Engine) Probe(path string) (engine.Picture, error) {
 }
 
 // Plan implements engine.Engine; the totals are those of Faults.
-func (e *Engine) Plan(config engine.Config, shapes []engine.Shape) (engine.Plan, error) {
+func (e *Engine) Plan(_ context.Context, config engine.Config, shapes []engine.Shape) (engine.Plan, error) {
 	if err := checkModel(config); err != nil {
 		return engine.Plan{}, err
 	}

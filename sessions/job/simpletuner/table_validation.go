@@ -19,7 +19,7 @@ var validationRows = []Row{
 	{Name: "validation_randomize", Kind: job.Bool, Default: false, Doc: "the pictures' seeds follow from the time when the job is made"},
 	{Name: "num_validation_images", Kind: job.Int, Default: 1, Min: 1, Max: 64, Doc: "pictures of each prompt, drawn from one seed"},
 	{Name: "validation_noise_scheduler", Kind: job.Text, Choices: []string{"ddim", "ddpm", "euler", "euler-a", "unipc", "dpm++", "perflow"}, Doc: "`ddim`, `euler` or `dpm++`; left out: the model folder's"},
-	{Name: "validation_preview", Kind: job.Bool, Default: false, Doc: "pictures of unfinished samples, as `validation.image` events"},
+	{Name: "validation_preview", Kind: job.Bool, Default: false, Doc: "pictures of unfinished samples, as `validation.image` events: by the tiny autoencoder in `vae_tiny` or `taesd` of the model folder when there is one, else colours fitted to the latents"},
 	{Name: "validation_preview_steps", Kind: job.Int, Default: 1, Min: 1, Max: 10000, Doc: "sampling steps between them: the first, every so many after it, and the last"},
 	{Name: "validation_method", Kind: job.Text, Default: "simpletuner-local", Choices: []string{"simpletuner-local", "external-script"}, Doc: "makes pictures, or calls `validation_external_script`"},
 	{Name: "validation_external_script", Kind: job.Text, Doc: "command with placeholders, or the name of one; only what the operator allows"},

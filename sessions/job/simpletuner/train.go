@@ -130,12 +130,8 @@ func (t *translation) objective() {
 	c.Noise.SampleLatents = true
 	c.Noise.Stratified = t.family().segmented && !t.flag("disable_segmented_timestep_sampling")
 	if t.flag("offset_noise") {
-		switch t.number("noise_offset_probability") {
-		case 0:
-		case 1:
-			c.Noise.Offset = t.number("noise_offset")
-		default:
-			t.refuse(option("noise_offset_probability"), "%v: noise is offset in all micro-batches or in none by this version; use 1 or 0", t.number("noise_offset_probability"))
+		if probability := t.number("noise_offset_probability"); probability > 0 {
+			c.Noise.Offset, c.Noise.OffsetProbability = t.number("noise_offset"), probability
 		}
 	}
 	t.clip()
