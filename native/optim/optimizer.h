@@ -59,7 +59,6 @@ struct OptimKernels {
     void (*scale_clip)(const float* x, float* out, int64_t n, float scale, float limit);
     // average -= rate * (average - weight)
     void (*average)(float* average, const void* weight, DType weight_dtype, int64_t n, float rate);
-    void (*accumulate)(float* sum, const float* x, int64_t n);  // sum += x
 };
 
 // The table for the instruction set of the CPU backend (backend/cpu.h).

@@ -65,14 +65,6 @@ GradientNorm Sweep::gradient_norm() const {
     return norm;
 }
 
-void Sweep::accumulate(const std::vector<const float*>& others) const {
-    STEPD_CHECK(others.size() == tensors_.size(), others.size(), " gradients for ", tensors_.size(), " parameters");
-    for_pieces([&](size_t, const Piece& piece) {
-        size_t t = size_t(piece.tensor);
-        kernels_.accumulate(tensors_[t].gradient + piece.begin, others[t] + piece.begin, piece.count);
-    });
-}
-
 void Sweep::step(const StepOptions& options) const {
     for_pieces([&](size_t, const Piece& piece) { update_piece(piece, options); });
 }

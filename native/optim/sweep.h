@@ -41,8 +41,6 @@ public:
     Sweep(const OptimizerMethod& method, std::vector<double> settings, std::vector<TrainedTensor> tensors, Pool& pool);
 
     GradientNorm gradient_norm() const;
-    // gradient += other, for every parameter; others in the order of the tensors.
-    void accumulate(const std::vector<const float*>& others) const;
     void step(const StepOptions& options) const;
 
     const std::vector<TrainedTensor>& tensors() const { return tensors_; }

@@ -124,7 +124,7 @@ TEST(Checkpoint, weights_that_are_not_finite_are_not_saved) {
     const Model opened(config);
     const ParameterLayout layout = make_layout(opened, config);
     const OptimizerMethod& method = find_optimizer("adamw");
-    ParameterStore store(layout, method, {});
+    ParameterStore store(layout, method, false);
     EXPECT_EQ(error_of([&] { save_checkpoint(model.path(), config, method, store, 0); }).first, Code::ok);
     store.weight(3).f32()[1] = INFINITY;
     auto [code, message] = error_of([&] { save_checkpoint(model.path(), config, method, store, 0); });
@@ -139,7 +139,7 @@ TEST(Checkpoint, optimizer_state_and_average_that_are_not_finite_are_not_saved) 
     const ParameterLayout layout = make_layout(opened, config);
     const OptimizerMethod& method = find_optimizer("adamw_bf16");
     for (bool average : {false, true}) {
-        ParameterStore store(layout, method, {.average = average});
+        ParameterStore store(layout, method, average);
         store.start_training();
         const TrainedTensor& t = store.trained()[2];
         if (average)
@@ -400,7 +400,8 @@ TEST(Plan, is_what_a_session_allocates) {
     const int64_t n = plan.parameters;
     EXPECT_EQ(plan.trainable, n);
     EXPECT_NEAR(double(plan.weights), double(4 * n), 0.02 * double(plan.weights));
-    EXPECT_NEAR(double(plan.gradients), double(8 * n), 0.02 * double(plan.gradients)) << "two sets";
+    EXPECT_NEAR(double(plan.gradients), double(4 * n), 0.02 * double(plan.gradients))
+        << "one set, whatever accumulates";
     EXPECT_NEAR(double(plan.optimizer), double(8 * n), 0.02 * double(plan.optimizer));
     EXPECT_NEAR(double(plan.ema), double(4 * n), 0.02 * double(plan.ema));
     EXPECT_GT(plan.activations, 0);

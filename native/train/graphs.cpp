@@ -1,5 +1,6 @@
 #include "train/graphs.h"
 
+#include "graph/accumulate.h"
 #include "graph/autodiff.h"
 #include "graph/builder.h"
 #include "graph/rewrite.h"
@@ -16,7 +17,7 @@ ValueId DenoiserGraphs::record_prediction(Builder& b, const Adapter* applied, co
     return denoiser.record(b, bucket, x, t, text, bias);
 }
 
-Graph DenoiserGraphs::record_training(const Bucket& bucket, LossKind kind) const {
+Graph DenoiserGraphs::record_training(const Bucket& bucket, LossKind kind, bool adding) const {
     Graph g;
     Builder b(g, compute, [this](const std::string& name) { return layout.info(name); });
     ValueId prediction = record_prediction(b, adapter, bucket);
@@ -28,6 +29,7 @@ Graph DenoiserGraphs::record_training(const Bucket& bucket, LossKind kind) const
     ValueId seed = b.input(port::loss_scale, {1}, DType::f32);
     differentiate(g, loss, seed);
     rewrite(g);
+    if (adding) accumulate_gradients(g);
     return g;
 }
 

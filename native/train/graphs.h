@@ -33,8 +33,9 @@ struct DenoiserGraphs {
     const ParameterLayout& layout;
     DType compute;
 
-    // Differentiated and rewritten.
-    Graph record_training(const Bucket& bucket, LossKind kind) const;
+    // Differentiated and rewritten. adding: gradients are added to those of earlier micro-batches
+    // (graph/accumulate.h).
+    Graph record_training(const Bucket& bucket, LossKind kind, bool adding = false) const;
     // average: trained parameters are read from their f32 averages.
     Graph record_sampling(const Bucket& bucket, bool average) const;
 

@@ -160,7 +160,7 @@ MemoryPlan plan_state(const ParameterLayout& layout, const SessionConfig& config
     p.available = config.memory_budget > 0 ? config.memory_budget : available_memory();
     if (!config.sample_only) {
         const OptimizerMethod& method = find_optimizer(config.optimizer.name);
-        p.gradients = ParameterStore::gradient_bytes(layout, {config.ema.has_value(), config.accumulation > 1});
+        p.gradients = Slab::bytes(layout.trained_specs(DType::f32));
         p.optimizer = Slab::bytes(layout.state_specs(method));
         if (config.ema) p.ema = Slab::bytes(layout.trained_specs(DType::f32));
         p.trainable = layout.trained_elements();
@@ -196,6 +196,11 @@ MemoryPlan plan_memory(const Model& model, const SessionConfig& config, const st
         p.flop = std::max(p.flop, report.flop * double(config.accumulation));
         p.recomputed = std::max(p.recomputed, int64_t(report.recomputed_nodes));
     }
+    if (config.accumulation > 1 && !config.sample_only)
+        for (const Bucket& bucket : buckets)
+            arena_bytes = std::max(
+                arena_bytes,
+                make_plan(graphs.record_training(bucket, objective.loss_kind(), true), options).report.arena_bytes);
     p.activations = arena_bytes + port_bytes;
     p.encoders = encoder_bytes(model, config, shapes, cancellation);
     p.total = p.state() + std::max(p.activations, p.encoders);

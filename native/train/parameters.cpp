@@ -58,20 +58,14 @@ std::vector<TensorSpec> ParameterLayout::state_specs(const OptimizerMethod& meth
     return specs;
 }
 
-ParameterStore::ParameterStore(const ParameterLayout& layout, const OptimizerMethod& method,
-                               const ParameterOptions& options)
-    : layout_(layout), method_(method), options_(options), weights_(layout.weight_specs()) {}
-
-int64_t ParameterStore::gradient_bytes(const ParameterLayout& layout, const ParameterOptions& options) {
-    return Slab::bytes(layout.trained_specs(DType::f32)) * (options.accumulation ? 2 : 1);
-}
+ParameterStore::ParameterStore(const ParameterLayout& layout, const OptimizerMethod& method, bool average)
+    : layout_(layout), method_(method), average_(average), weights_(layout.weight_specs()) {}
 
 void ParameterStore::start_training() {
     if (training()) return;
     gradients_ = Slab(layout_.trained_specs(DType::f32));
-    if (options_.accumulation) second_gradients_ = Slab(layout_.trained_specs(DType::f32));
     state_ = Slab(layout_.state_specs(method_));
-    if (options_.average) averages_ = Slab(layout_.trained_specs(DType::f32));
+    if (average_) averages_ = Slab(layout_.trained_specs(DType::f32));
     for (size_t i = 0; i < layout_.entries().size(); i++) {
         const ParameterLayout::Entry& entry = layout_.entries()[i];
         if (!entry.trained) continue;
@@ -82,11 +76,10 @@ void ParameterStore::start_training() {
         tensor.gradient = gradients_[t].f32();
         for (size_t s = 0; s < method_.state.size(); s++)
             tensor.state.push_back(state_[t * method_.state.size() + s].data);
-        if (options_.average) {
+        if (average_) {
             tensor.average = averages_[t].f32();
             copy_values(tensor.weight, averages_[t]);
         }
-        if (options_.accumulation) second_pointers_.push_back(second_gradients_[t].f32());
     }
 }
 

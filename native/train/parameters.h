@@ -46,17 +46,11 @@ private:
     std::unordered_map<std::string, size_t> index_;
 };
 
-struct ParameterOptions {
-    bool average = false;       // keep an exponential moving average
-    bool accumulation = false;  // keep a second set of gradients, for micro-batches after the first
-};
-
 // The memory behind a layout.
 class ParameterStore {
 public:
-    // Weights only; they are zero. method must outlive the store.
-    ParameterStore(const ParameterLayout& layout, const OptimizerMethod& method, const ParameterOptions& options);
-    static int64_t gradient_bytes(const ParameterLayout& layout, const ParameterOptions& options);
+    // Weights only; they are zero. method must outlive the store. average: keep an exponential moving average.
+    ParameterStore(const ParameterLayout& layout, const OptimizerMethod& method, bool average);
 
     const ParameterLayout& layout() const { return layout_; }
     const Tensor& weight(size_t entry) const { return weights_[entry]; }
@@ -66,16 +60,13 @@ public:
 
     // One per trained parameter, in layout order; empty before start_training().
     const std::vector<TrainedTensor>& trained() const { return trained_; }
-    // Gradients of micro-batches after the first.
-    const std::vector<const float*>& second_gradients() const { return second_pointers_; }
 
 private:
     const ParameterLayout& layout_;
     const OptimizerMethod& method_;
-    ParameterOptions options_;
-    Slab weights_, gradients_, second_gradients_, state_, averages_;
+    bool average_;
+    Slab weights_, gradients_, state_, averages_;
     std::vector<TrainedTensor> trained_;
-    std::vector<const float*> second_pointers_;
 };
 
 // Copies or converts between f32 and bf16 tensors of equal size.

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "graph/accumulate.h"
 #include "graph/autodiff.h"
 #include "graph/executor.h"
 #include "graph/plan.h"
@@ -22,14 +23,19 @@ TrainingInputs::TrainingInputs(const Bucket& bucket, int64_t channels, int64_t t
     text_bias.resize(batch * size_t(bucket.text_tokens));
 }
 
-struct Trainer::Slot {
-    Slot(const Bucket& bucket, const Denoiser& denoiser, DType compute, Plan p)
-        : plan(std::move(p)), inputs(bucket, denoiser.latent_channels(), denoiser.text_width(), compute) {}
+// One graph of a bucket.
+struct Trainer::Pass {
+    explicit Pass(Plan p) : plan(std::move(p)) {}
     Plan plan;
+    std::unique_ptr<Executor> executor;  // absent while the arena is released
+};
+
+struct Trainer::Slot {
+    Slot(const Bucket& bucket, const Denoiser& denoiser, DType compute)
+        : inputs(bucket, denoiser.latent_channels(), denoiser.text_width(), compute) {}
+    std::vector<Pass> passes;  // of the first micro-batch of a step, and of those that add to its gradients
     TrainingInputs inputs;
     float loss = 0;
-    bool first_gradients = true;         // which set of gradients the executor writes
-    std::unique_ptr<Executor> executor;  // absent while the arena is released
 };
 
 Trainer::Trainer(const DenoiserGraphs& graphs, const OptimizerMethod& method, std::vector<double> settings,
@@ -39,44 +45,53 @@ Trainer::Trainer(const DenoiserGraphs& graphs, const OptimizerMethod& method, st
       settings_(std::move(settings)),
       options_(options),
       backend_(backend),
-      store_(graphs.layout, method, {options.average, options.accumulation > 1}) {}
+      store_(graphs.layout, method, options.average) {}
 
 Trainer::~Trainer() = default;
 
 Trainer::Slot& Trainer::slot(const Bucket& bucket) {
     if (auto found = slots_.find(bucket); found != slots_.end()) return *found->second;
-    Plan plan = make_plan(graphs_.record_training(bucket, options_.loss), {options_.arena_budget});
+    auto slot = std::make_unique<Slot>(bucket, graphs_.denoiser, graphs_.compute);
+    slot->passes.emplace_back(plan(bucket, false));
+    if (options_.accumulation > 1) slot->passes.emplace_back(plan(bucket, true));
+    return *slots_.emplace(bucket, std::move(slot)).first->second;
+}
+
+Plan Trainer::plan(const Bucket& bucket, bool adding) const {
+    Plan plan = make_plan(graphs_.record_training(bucket, options_.loss, adding), {options_.arena_budget});
     const int64_t bytes = plan.report.arena_bytes;
     STEPD_REQUIRE(options_.arena_limit < 0 || bytes <= options_.arena_limit, Code::out_of_memory, "a micro-batch of ",
                   bucket.batch, " with latents ", bucket.latent_width, "x", bucket.latent_height, " needs ",
                   bytes >> 20, " MiB for activations and ", options_.arena_limit >> 20,
                   " MiB are left. Remedies: a smaller micro-batch or resolution, gradient checkpointing, an adapter, "
                   "optimizer adamw_bf16, no average");
-    auto slot = std::make_unique<Slot>(bucket, graphs_.denoiser, graphs_.compute, std::move(plan));
-    return *slots_.emplace(bucket, std::move(slot)).first->second;
+    return plan;
 }
 
 void Trainer::prepare(std::span<const Bucket> buckets) {
     store_.start_training();
     if (!sweep_) sweep_ = std::make_unique<Sweep>(method_, settings_, store_.trained(), *backend_.pool());
     int64_t arena_bytes = 0;
-    for (const Bucket& bucket : buckets) arena_bytes = std::max(arena_bytes, slot(bucket).plan.report.arena_bytes);
+    for (const Bucket& bucket : buckets)
+        for (const Pass& pass : slot(bucket).passes) arena_bytes = std::max(arena_bytes, pass.plan.report.arena_bytes);
     if (arena_bytes > int64_t(arena_.size())) {
         release_arena();
         arena_ = Buffer(size_t(arena_bytes));
     }
     for (const Bucket& bucket : buckets)
-        if (!slot(bucket).executor) bind(slot(bucket));
+        for (Pass& pass : slot(bucket).passes)
+            if (!pass.executor) bind(slot(bucket), pass);
 }
 
 void Trainer::release_arena() {
-    for (auto& [bucket, slot] : slots_) slot->executor.reset();
+    for (auto& [bucket, slot] : slots_)
+        for (Pass& pass : slot->passes) pass.executor.reset();
     arena_ = Buffer();
 }
 
-void Trainer::bind(Slot& slot) {
-    slot.executor = std::make_unique<Executor>(slot.plan, backend_, &arena_);
-    Executor& e = *slot.executor;
+void Trainer::bind(Slot& slot, Pass& pass) {
+    pass.executor = std::make_unique<Executor>(pass.plan, backend_, &arena_);
+    Executor& e = *pass.executor;
     TrainingInputs& in = slot.inputs;
     const auto& entries = graphs_.layout.entries();
     for (size_t i = 0; i < entries.size(); i++)
@@ -96,19 +111,12 @@ void Trainer::bind(Slot& slot) {
         mask.resize(size_t(numel(value.shape)));
         e.bind(value.name, mask.data());
     }
-    slot.first_gradients = true;
-    bind_gradients(slot, true);
-}
-
-void Trainer::bind_gradients(Slot& slot, bool first) {
-    const auto& trained = store_.trained();
-    for (size_t t = 0; t < trained.size(); t++) {
-        const std::string name = gradient_name(trained[t].name);
+    for (const TrainedTensor& trained : store_.trained()) {
+        const std::string name = gradient_name(trained.name);
         // A weight that the loss does not depend on keeps the zero gradient it was allocated with.
-        if (!slot.executor->has(name)) continue;
-        slot.executor->bind(name, first ? trained[t].gradient : const_cast<float*>(store_.second_gradients().at(t)));
+        if (e.has(name)) e.bind(name, trained.gradient);
+        if (e.has(earlier_name(name))) e.bind(earlier_name(name), trained.gradient);
     }
-    slot.first_gradients = first;
 }
 
 TrainingInputs& Trainer::inputs(const Bucket& bucket) {
@@ -119,9 +127,7 @@ TrainingInputs& Trainer::inputs(const Bucket& bucket) {
 double Trainer::accumulate(const Bucket& bucket, bool first) {
     prepare({&bucket, 1});
     Slot& s = slot(bucket);
-    if (s.first_gradients != first) bind_gradients(s, first);
-    s.executor->run();
-    if (!first) sweep_->accumulate(store_.second_gradients());
+    s.passes.at(first ? 0 : 1).executor->run();
     return s.loss;
 }
 
@@ -145,7 +151,7 @@ StepReport Trainer::apply(double lr) {
 
 Executor& Trainer::executor(const Bucket& bucket) {
     prepare({&bucket, 1});
-    return *slot(bucket).executor;
+    return *slot(bucket).passes.front().executor;
 }
 
 }  // namespace stepd

@@ -73,10 +73,11 @@ public:
     Executor& executor(const Bucket& bucket);
 
 private:
+    struct Pass;
     struct Slot;
     Slot& slot(const Bucket& bucket);
-    void bind(Slot& slot);
-    void bind_gradients(Slot& slot, bool first);
+    Plan plan(const Bucket& bucket, bool adding) const;
+    void bind(Slot& slot, Pass& pass);
 
     DenoiserGraphs graphs_;
     const OptimizerMethod& method_;

@@ -40,16 +40,12 @@ void average(float* average, const void* weight, DType weight_dtype, int64_t n, 
         average_range(average, static_cast<const float*>(weight), n, rate);
 }
 
-void accumulate(float* sum, const float* x, int64_t n) {
-    for (int64_t i = 0; i < n; i++) sum[i] += x[i];
-}
-
 constinit const OptimizerMethod* const methods[] = {
 #define STEPD_OPTIMIZER(name) &name,
 #include "optim/optimizers.inc"
 #undef STEPD_OPTIMIZER
 };
-constinit const OptimKernels table = {methods, sum_squares, scale_clip, average, accumulate};
+constinit const OptimKernels table = {methods, sum_squares, scale_clip, average};
 
 }  // namespace
 }  // namespace stepd::STEPD_ISA
