@@ -56,7 +56,6 @@ var refusals = []struct {
 	{map[string]string{"lr_scheduler": "cosine", "lr_end": "0.1"}, "--lr_end: 0.1 is above the learning rate"},
 	{map[string]string{"train_batch_size": ""}, "--train_batch_size: 0 is outside 1 to 4096"},
 	{map[string]string{"gradient_accumulation_steps": "0"}, "--gradient_accumulation_steps: 0 is outside"},
-	{map[string]string{"offset_noise": "true"}, "--noise_offset_probability: 0.25"},
 	{merged(loraOf8, "lora_alpha", "0"), "--lora_alpha: "},
 	{map[string]string{"resume_from_checkpoint": "somewhere"}, "--resume_from_checkpoint: \"somewhere\" is neither latest"},
 	{map[string]string{"validation_resolution": "big"}, "--validation_resolution: \"big\" is not a size"},
@@ -235,6 +234,8 @@ func TestWhatOptionsDo(t *testing.T) {
 	require.Equal(t, engine.Clip{}, config(map[string]string{"max_grad_norm": "0"}).Clip)
 	require.Equal(t, &engine.EMA{Decay: 0.9}, config(map[string]string{"use_ema": "1", "ema_decay": "0.9"}).EMA)
 	require.Equal(t, 0.3, config(map[string]string{"offset_noise": "true", "noise_offset": "0.3", "noise_offset_probability": "1"}).Noise.Offset)
+	require.Equal(t, 0.25, config(map[string]string{"offset_noise": "true"}).Noise.OffsetProbability, "the default")
+	require.Zero(t, config(map[string]string{"offset_noise": "true", "noise_offset_probability": "0"}).Noise.Offset)
 	require.False(t, config(map[string]string{"disable_segmented_timestep_sampling": "true"}).Noise.Stratified)
 	require.Equal(t, 5.0, config(map[string]string{"snr_gamma": "5"}).Loss.SNRGamma)
 	require.Equal(t, engine.Schedule{Name: "constant_with_warmup", Steps: 200}, config(nil).Schedule)
