@@ -85,6 +85,13 @@ func checkEvents(t testing.TB, s *Session) []Event {
 	return events
 }
 
+// decode reads the data of an event.
+func decode[T any](t testing.TB, e Event) (data T) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal(e.Data, &data))
+	return data
+}
+
 func kinds(events []Event, kind Kind) (found []Event) {
 	for _, e := range events {
 		if e.Kind == kind {

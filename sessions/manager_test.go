@@ -23,6 +23,8 @@ func TestMain(m *testing.M) {
 	switch os.Getenv("STEPD_TEST_ROLE") {
 	case "worker":
 		os.Exit(worker.Main(&fake.Engine{}))
+	case "fused worker":
+		os.Exit(workerWithFuse())
 	case "server":
 		os.Exit(serveForTest())
 	}

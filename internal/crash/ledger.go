@@ -144,7 +144,8 @@ func newerThan(c sessions.Checkpoint) (count int, err error) {
 	return count, err
 }
 
-// position is the step at which the run is: a worker that was killed takes it back to the last checkpoint.
+// position is the step at which the run is: a worker that was killed takes it back to the last checkpoint, and one whose
+// server was killed may have trained and saved a step that nobody heard of.
 func (l *ledger) position() (step int64, err error) {
 	for _, e := range l.events {
 		var data struct {
@@ -157,7 +158,7 @@ func (l *ledger) position() (step int64, err error) {
 		switch e.Kind {
 		case sessions.KindState:
 			step = data.Completed
-		case sessions.KindStep, sessions.KindResumed:
+		case sessions.KindStep, sessions.KindResumed, sessions.KindCheckpoint:
 			step = data.Step
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/stepd/stepd/sessions/checkpoint"
 	"github.com/stepd/stepd/sessions/engine"
 )
 
@@ -23,7 +24,7 @@ func (l Local) Launch(output func(line string)) (Process, error) {
 	p := &local{in: in, out: out, terminate: make(chan os.Signal, 1), ended: make(chan struct{})}
 	go func() {
 		problem := ""
-		if err := serve(context.Background(), workerIn, workerOut, l.Engine, p.terminate); err != nil {
+		if err := serve(context.Background(), workerIn, workerOut, l.Engine, checkpoint.OS{}, p.terminate); err != nil {
 			problem = err.Error()
 		}
 		// End of file for the supervisor only after everything is written.

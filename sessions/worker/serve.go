@@ -37,7 +37,10 @@ const niceness = 5
 var errSupervisorGone = errors.New("supervisor is gone")
 
 // Main is the body of the command "stepd worker". It returns the exit code.
-func Main(e engine.Engine) int {
+func Main(e engine.Engine) int { return MainOn(e, checkpoint.OS{}) }
+
+// MainOn is Main with other file operations on the run folder, for tests that end the worker at each of them.
+func MainOn(e engine.Engine, fsys checkpoint.FS) int {
 	lowerPriority()
 	terminate := make(chan os.Signal, 1)
 	signal.Notify(terminate, syscall.SIGTERM, syscall.SIGINT)
@@ -49,7 +52,7 @@ func Main(e engine.Engine) int {
 		fmt.Fprintln(os.Stderr, "stepd worker is started by stepd serve, not by hand")
 		return 2
 	}
-	if err := serve(context.Background(), in, out, e, terminate); err != nil {
+	if err := serve(context.Background(), in, out, e, fsys, terminate); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -73,10 +76,10 @@ func lowerPriority() {
 // Serve runs one training for the supervisor at the other end of the pipes, and returns when the last message is
 // written. An error of the training is a message, not an error of Serve.
 func Serve(ctx context.Context, in io.Reader, out io.Writer, e engine.Engine) error {
-	return serve(ctx, in, out, e, nil)
+	return serve(ctx, in, out, e, checkpoint.OS{}, nil)
 }
 
-func serve(ctx context.Context, in io.Reader, out io.Writer, e engine.Engine, terminate <-chan os.Signal) error {
+func serve(ctx context.Context, in io.Reader, out io.Writer, e engine.Engine, fsys checkpoint.FS, terminate <-chan os.Signal) error {
 	r := newReporter(out)
 	defer r.flush()
 	r.send(Message{Type: TypeHello, Hello: &Hello{Protocol: Protocol, PID: os.Getpid()}})
@@ -98,7 +101,7 @@ func serve(ctx context.Context, in io.Reader, out io.Writer, e engine.Engine, te
 		case <-ended:
 		}
 	}()
-	outcome, err := guardedRun(ctx, run.Request{Job: first.Start.Job, CacheDir: first.Start.CacheDir}, e, control, r)
+	outcome, err := guardedRun(ctx, run.Request{Job: first.Start.Job, CacheDir: first.Start.CacheDir, FS: fsys}, e, control, r)
 	r.send(Message{Type: TypeFinished, Outcome: outcome, Error: failure(err)})
 	return nil
 }

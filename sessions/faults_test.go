@@ -1,0 +1,139 @@
+package sessions
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/stepd/stepd/internal/fixture"
+	"github.com/stepd/stepd/sessions/checkpoint"
+	"github.com/stepd/stepd/sessions/engine/fake"
+	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/worker"
+)
+
+// Variables that tell a child process to kill itself: at which fault point, and the file that it removes first, so that
+// its successor lives.
+const (
+	killAtVariable = "STEPD_TEST_KILL_AT"
+	armedVariable  = "STEPD_TEST_ARMED"
+)
+
+// fuse returns what a child process calls at its fault points.
+func fuse() func() {
+	at, _ := strconv.Atoi(os.Getenv(killAtVariable))
+	armed, points := os.Getenv(armedVariable), 0
+	return func() {
+		if points++; points == at && os.Remove(armed) == nil {
+			_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
+}
+
+// workerWithFuse is a worker that may end at any operation on its run folder.
+func workerWithFuse() int {
+	burn := fuse()
+	return worker.MainOn(&fake.Engine{}, fixture.FS{Before: func(string, string) error {
+		burn()
+		return nil
+	}})
+}
+
+// arm makes the file of a fuse.
+func arm(t *testing.T, dir string) string {
+	t.Helper()
+	armed := filepath.Join(dir, "armed")
+	require.NoError(t, os.WriteFile(armed, nil, 0o600))
+	return armed
+}
+
+// burnt tells whether the fuse killed its process.
+func burnt(armed string) bool {
+	_, err := os.Stat(armed)
+	return errors.Is(err, os.ErrNotExist)
+}
+
+// faultyJob is a short job with several checkpoints of which not all are kept.
+func faultyJob(t *testing.T, dir, name string) *job.Job {
+	t.Helper()
+	j := fixture.Job(t, dir)
+	j.Name, j.Steps, j.Save.Every, j.Save.Keep = name, 3, 1, 2
+	j.Sampling = job.Sampling{}
+	return j
+}
+
+// learnt is the state of a finished run, by file.
+func learnt(t *testing.T, j *job.Job) map[string]checkpoint.File {
+	t.Helper()
+	m, err := checkpoint.Verify(filepath.Join(j.RunDir(), fmt.Sprint("checkpoint-", j.Steps)))
+	require.NoError(t, err)
+	state := map[string]checkpoint.File{}
+	for name, file := range m.Files {
+		if strings.HasPrefix(name, "state/") {
+			state[name] = file
+		}
+	}
+	require.NotEmpty(t, state)
+	return state
+}
+
+// undisturbed is what the faulty job learns when nothing happens.
+func undisturbed(t *testing.T, m *Manager, dir string) map[string]checkpoint.File {
+	t.Helper()
+	j := faultyJob(t, dir, "undisturbed")
+	waitState(t, create(t, m, wholeBudget("undisturbed", j)), Completed)
+	return learnt(t, j)
+}
+
+// checkRun checks a run that came to its end in spite of a fault.
+func checkRun(t *testing.T, s *Session, want map[string]checkpoint.File) {
+	t.Helper()
+	snapshot := waitState(t, s, Completed, Failed)
+	require.Equal(t, Completed, snapshot.State, snapshot.Error)
+	assert.Equal(t, snapshot.End, snapshot.Completed)
+	require.Equal(t, want, learnt(t, s.Job()))
+	step, attempt := int64(0), 0
+	for _, e := range kinds(checkEvents(t, s), KindStep) {
+		data := decode[StepEvent](t, e)
+		assert.True(t, data.Attempt > attempt || data.Step == step+1, "step %d of attempt %d after step %d", data.Step, data.Attempt, step)
+		step, attempt = data.Step, data.Attempt
+	}
+	checkpoints, err := s.Checkpoints(testContext(t))
+	require.NoError(t, err)
+	require.NotEmpty(t, checkpoints)
+	for _, c := range checkpoints {
+		_, err := checkpoint.Verify(c.Path)
+		assert.NoError(t, err)
+	}
+}
+
+// TestAWorkerKilledAtEveryFileOperation ends the worker with SIGKILL before the n-th operation on its run folder, for
+// every n until it needs no more operations.
+func TestAWorkerKilledAtEveryFileOperation(t *testing.T) {
+	dir := t.TempDir()
+	program, err := os.Executable()
+	require.NoError(t, err)
+	want := undisturbed(t, open(t, filepath.Join(dir, "first"), Options{}), dir)
+	for n := 1; ; n++ {
+		armed := arm(t, dir)
+		m := open(t, filepath.Join(dir, fmt.Sprint(n)), Options{CacheDir: filepath.Join(dir, "cache"), Launcher: worker.Command{Path: program,
+			Env: []string{"STEPD_TEST_ROLE=fused worker", killAtVariable + "=" + strconv.Itoa(n), armedVariable + "=" + armed}}})
+		s := create(t, m, wholeBudget("s", faultyJob(t, dir, fmt.Sprint("run-", n))))
+		checkRun(t, s, want)
+		require.NoError(t, m.Close(testContext(t)))
+		if !burnt(armed) {
+			require.Greater(t, n, 30)
+			break
+		}
+		require.Equal(t, 2, s.Snapshot().Attempt)
+	}
+}
