@@ -202,7 +202,7 @@ func (a *actor) block(err error) {
 		a.session.publish(view.snapshot, view.grants)
 	}
 	a.blocked = err
-	a.retry.Reset(commitRetry)
+	a.retry.Reset(a.session.manager.options.retry)
 }
 
 // giveUp stops waiting for the store, because the session has to end.
@@ -233,16 +233,13 @@ func (a *actor) recoverFrom() {
 	switch {
 	case a.worker != nil || a.starting || a.stopping || !a.state.State.Active() && !a.goesOn():
 	case a.waiting():
-		time.AfterFunc(commitRetry, func() { a.post(a.moveUp) })
+		time.AfterFunc(a.session.manager.options.retry, func() { a.post(a.moveUp) })
 	default:
 		// There is no worker, but the store says that there is one; that has to be tried until it can be mended.
 		a.withoutWorker("session state could not be stored")
-		time.AfterFunc(commitRetry, func() { a.post(func() {}) })
+		time.AfterFunc(a.session.manager.options.retry, func() { a.post(func() {}) })
 	}
 }
-
-// commitRetry is the pause between attempts to store what has to be stored.
-const commitRetry = time.Second
 
 func (a *actor) logger() *zap.Logger {
 	return a.session.manager.options.Logger.With(zap.String("session", a.session.id))

@@ -44,6 +44,9 @@ type Options struct {
 	KillGrace  time.Duration
 	// Now is the clock of events; nil: time.Now.
 	Now func() time.Time
+
+	retry time.Duration            // pause between attempts to store what has to be stored; zero: 1 second
+	fault func(point string) error // of the store, in tests
 }
 
 // CreateRequest asks for a session.

@@ -25,6 +25,8 @@ func TestMain(m *testing.M) {
 		os.Exit(worker.Main(&fake.Engine{}))
 	case "fused worker":
 		os.Exit(workerWithFuse())
+	case "fused server":
+		os.Exit(serverWithFuse())
 	case "server":
 		os.Exit(serveForTest())
 	}

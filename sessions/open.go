@@ -32,6 +32,9 @@ func Open(ctx context.Context, options Options) (*Manager, error) {
 	if options.KillGrace == 0 {
 		options.KillGrace = 10 * time.Second
 	}
+	if options.retry == 0 {
+		options.retry = time.Second
+	}
 	if err := prepareDataDir(options.DataDir); err != nil {
 		return nil, err
 	}
@@ -45,6 +48,7 @@ func Open(ctx context.Context, options Options) (*Manager, error) {
 		unlock()
 		return nil, err
 	}
+	m.store.Fault = options.fault
 	if err := m.load(ctx); err != nil {
 		unlock()
 		return nil, errors.Join(fmt.Errorf("load sessions: %w", err), m.store.Close())

@@ -31,8 +31,26 @@ var ErrNewer = errors.New("newer database")
 
 // Store is an open database.
 type Store struct {
+	// Fault, when set before the first write, is called at the points of every transaction. It is for tests: it ends the
+	// process there, or the transaction with its error.
+	Fault func(point string) error
+
 	writer  *sql.DB // one connection
 	readers *sql.DB
+}
+
+// Points of a transaction.
+const (
+	PointBegin     = "begin"
+	PointCommit    = "commit"    // everything is written, nothing is durable
+	PointCommitted = "committed" // everything is durable, and nobody knows it; an error changes nothing
+)
+
+func (s *Store) at(point string) error {
+	if s.Fault == nil {
+		return nil
+	}
+	return s.Fault(point)
 }
 
 // Session is the row of a session. What it holds beyond names is opaque to the store.
@@ -172,12 +190,22 @@ func (s *Store) Check(ctx context.Context) error {
 func (s *Store) Close() error { return errors.Join(s.readers.Close(), s.writer.Close()) }
 
 func (s *Store) transact(ctx context.Context, change func(tx *sql.Tx) error) error {
+	if err := s.at(PointBegin); err != nil {
+		return err
+	}
 	tx, err := s.writer.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	if err := change(tx); err != nil {
+	if err = change(tx); err == nil {
+		err = s.at(PointCommit)
+	}
+	if err != nil {
 		return errors.Join(err, tx.Rollback())
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	_ = s.at(PointCommitted)
+	return nil
 }
