@@ -40,7 +40,7 @@ func globalForm(s *sessions.Session, e sessions.Event, p Payload) (name string, 
 	form = maps.Clone(p.Body)
 	form["id"], form["message_type"], form["headline"] = e.Seq, p.Type, p.Title
 	form["timestamp_display"] = e.Time.UTC().Format("15:04:05")
-	for key, fallback := range map[string]any{"body": p.Message, "images": []picture{}, "videos": []picture{}, "audios": []picture{}} {
+	for key, fallback := range map[string]any{"body": p.Message, "images": []any{}, "videos": []any{}, "audios": []any{}} {
 		if form[key] == nil {
 			form[key] = fallback
 		}
@@ -90,7 +90,7 @@ func writeGlobalEvents(w *bufio.Writer, found []entry) {
 		_, _ = w.WriteString("event: connection\ndata: {\"type\":\"connected\",\"message\":\"Connected to stepd\"}\n\n")
 	}
 	for _, e := range found {
-		_, _ = fmt.Fprintf(w, "id: %d\nevent: %s\ndata: %s\n\n", e.seq, e.name, e.data)
+		writeMessage(w, fmt.Sprintf("id: %d\nevent: %s\ndata: ", e.seq, e.name), e.data)
 	}
 }
 
@@ -126,11 +126,20 @@ func (s *Server) pollGlobalEvents(c *fiber.Ctx) error {
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		return err
 	}
-	answer := broadcast{Events: make([]json.RawMessage, 0, len(found)), NextIndex: after}
-	for _, e := range found {
-		answer.Events = append(answer.Events, e.data)
-	}
-	return c.JSON(answer)
+	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
+		separator := `{"events":[`
+		for _, e := range found {
+			_, _ = w.WriteString(separator)
+			_ = e.data.writeTo(w)
+			separator = ","
+		}
+		if len(found) == 0 {
+			_, _ = w.WriteString(separator)
+		}
+		_, _ = fmt.Fprintf(w, `],"next_index":%d}`, after)
+	})
+	return nil
 }
 
 // recentLines is the length of the list of recent events.
@@ -152,7 +161,7 @@ func (s *Server) listRecentEvents(c *fiber.Ctx) error {
 	var lines []map[string]any
 	for _, e := range s.hub.tail() {
 		var form map[string]any
-		if json.Unmarshal(e.data, &form) == nil && form["message"] != nil && len(lines) < recentLines {
+		if json.Unmarshal(e.data.text, &form) == nil && form["message"] != nil && len(lines) < recentLines {
 			lines = append(lines, form)
 		}
 	}

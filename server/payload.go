@@ -37,6 +37,12 @@ type Payload = notify.Payload
 // become notifications for debugging, so that the objects are numbered as the events are. It reads pictures from disk.
 // false: the event's data is not what its kind promises.
 func EventPayload(s *sessions.Session, e sessions.Event) (Payload, bool) {
+	p, ok := describeEvent(s, e)
+	return withPictures(p), ok
+}
+
+// describeEvent is EventPayload with pictures that are not read yet.
+func describeEvent(s *sessions.Session, e sessions.Event) (Payload, bool) {
 	encode, known := payloads[e.Kind]
 	if !known {
 		encode = encodeOther

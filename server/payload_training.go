@@ -1,11 +1,8 @@
 package server
 
 import (
-	"encoding/base64"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"path/filepath"
 
 	"github.com/stepd/stepd/sessions"
@@ -55,7 +52,7 @@ func encodeCheckpointRemoved(_ *sessions.Session, e sessions.CheckpointRemovedEv
 func encodeSample(_ *sessions.Session, e sessions.SampleEvent) Payload {
 	label := "Validation: " + shortName(e.Name, e.Index)
 	return Payload{Type: typeValidation, Severity: severityInfo, Title: label, Message: label, Body: map[string]any{
-		"body": e.Prompt, "images": images(e.Path),
+		"body": e.Prompt, "images": pictures(e.Path),
 		"data": map[string]any{"global_step": e.Step, "resolution": []int{e.Width, e.Height}, "validation_type": "final", "prompt": e.Prompt,
 			"seed": e.Seed, "path": e.Path},
 	}}
@@ -66,7 +63,7 @@ func encodePreview(_ *sessions.Session, e sessions.PreviewEvent) Payload {
 	step := fmt.Sprintf("%d/%d", e.SamplingStep, e.SamplingSteps)
 	label := fmt.Sprintf("Validation (step %s): %s", step, shortName(e.Name, e.Index))
 	return Payload{Type: typePreview, Severity: severityInfo, Title: label, Message: label, Body: map[string]any{
-		"body": e.Prompt, "images": images(e.Path),
+		"body": e.Prompt, "images": pictures(e.Path),
 		"data": map[string]any{"step": e.SamplingStep, "timestep": e.Timestep, "resolution": []int{e.Width, e.Height},
 			"validation_type": "intermediary", "prompt": e.Prompt, "step_label": step, "global_step": e.Step},
 	}}
@@ -77,27 +74,4 @@ func shortName(name string, index int) string {
 		return fmt.Sprintf("prompt %d", index+1)
 	}
 	return name
-}
-
-// picture is an image inside an event.
-type picture struct {
-	Source   string `json:"src"` // data URI
-	MimeType string `json:"mime_type"`
-}
-
-// largestPicture bounds what an event may carry; a PNG of 2048×2048 pixels stays below.
-const largestPicture = 24 << 20
-
-// images is the PNG at path as a list of one; empty when it is no longer there.
-func images(path string) []picture {
-	file, err := os.Open(path)
-	if err != nil {
-		return []picture{}
-	}
-	defer func() { _ = file.Close() }()
-	data, err := io.ReadAll(io.LimitReader(file, largestPicture+1))
-	if err != nil || len(data) > largestPicture {
-		return []picture{}
-	}
-	return []picture{{Source: "data:image/png;base64," + base64.StdEncoding.EncodeToString(data), MimeType: "image/png"}}
 }

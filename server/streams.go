@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -47,6 +48,14 @@ func wantsEvents(c *fiber.Ctx) bool {
 // stillHere is the comment that keeps a silent stream of events open.
 func stillHere() string { return ": still here\n\n" }
 
+// flushing returns what sends the buffer of a long answer, and gives the client new time to take it. The connection's own
+// goroutine writes; a client that stalls makes it fail, and then the flush.
+func (s *Server) flushing(conn net.Conn, w *bufio.Writer) func() error {
+	return func() error {
+		return errors.Join(conn.SetWriteDeadline(time.Now().Add(s.options.Limits.Stall)), w.Flush())
+	}
+}
+
 // stream sends what next returns until it ends, the client leaves or reads nothing for too long, or the server shuts down.
 // next gets a context that ends with the heartbeat; write sends a batch and silence the heartbeat.
 func stream[T any](s *Server, c *fiber.Ctx, kind string, next func(context.Context) ([]T, error), write func(*bufio.Writer, []T), silence func() string) error {
@@ -63,10 +72,7 @@ func stream[T any](s *Server, c *fiber.Ctx, kind string, next func(context.Conte
 		defer func() { _ = conn.SetWriteDeadline(time.Time{}) }() // the connection may serve other requests
 		ctx, cancel := s.until()
 		defer cancel()
-		flush := func() error {
-			// The connection's own goroutine writes; a reader that stalls makes it fail, and then this stream's flush.
-			return errors.Join(conn.SetWriteDeadline(time.Now().Add(s.options.Limits.Stall)), w.Flush())
-		}
+		flush := s.flushing(conn, w)
 		if flush() != nil {
 			return
 		}

@@ -35,16 +35,17 @@ func (s *Server) trainingEvents(c *fiber.Ctx) error {
 		return c.JSON(eventList{Events: []json.RawMessage{}})
 	}
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+	conn := c.Context().Conn()
 	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
 		ctx, cancel := s.until()
 		defer cancel()
-		s.writeEventList(ctx, w, session, since)
+		s.writeEventList(ctx, w, s.flushing(conn, w), session, since)
 	})
 	return nil
 }
 
 // writeEventList writes the events after since that are there now. A list that breaks off says why.
-func (s *Server) writeEventList(ctx context.Context, w *bufio.Writer, session *sessions.Session, since int64) {
+func (s *Server) writeEventList(ctx context.Context, w *bufio.Writer, flush func() error, session *sessions.Session, since int64) {
 	tail := eventTail{JobID: session.ID(), NextIndex: since}
 	separator := `{"events":[`
 	for newest := session.Snapshot().LastEvent; tail.NextIndex < newest; {
@@ -55,18 +56,14 @@ func (s *Server) writeEventList(ctx context.Context, w *bufio.Writer, session *s
 			break
 		}
 		for _, e := range events[:min(int64(len(events)), newest-tail.NextIndex)] {
-			p, _ := EventPayload(session, e)
-			object, err := json.Marshal(p.Body)
-			if err != nil {
-				object = []byte("{}") // a Body is made of values that JSON can express
-			}
+			p, _ := describeEvent(session, e)
 			_, _ = w.WriteString(separator)
-			_, _ = w.Write(object)
+			_ = encodeObject(p.Body, p).writeTo(w)
 			separator = ","
 			tail.NextIndex = e.Index
-		}
-		if w.Flush() != nil {
-			return
+			if flush() != nil {
+				return
+			}
 		}
 	}
 	if separator != "," {

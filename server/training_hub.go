@@ -16,9 +16,8 @@ import (
 )
 
 const (
-	// recentEvents and recentBytes bound what is kept in memory; older events are read from the store again.
+	// recentEvents are kept in memory, without pictures; older ones are read from the store again.
 	recentEvents = 1000
-	recentBytes  = 32 << 20
 	// hubPause is the least time between two rounds of news, so that many readers of fast steps cost little.
 	hubPause = 200 * time.Millisecond
 	// backlog is how many events at once tell that there are more; the hub then does not pause.
@@ -36,7 +35,6 @@ type hub struct {
 
 	mu      sync.Mutex
 	entries []entry // newest events, oldest first
-	bytes   int     // of their encodings
 	floor   int64   // Seq after which all events are in memory
 	newest  int64   // Seq up to which events have been looked at
 	jobs    map[string]*jobProgress
@@ -46,9 +44,9 @@ type hub struct {
 // entry is one event of a job, encoded.
 type entry struct {
 	seq   int64
-	frame []byte // on /api/training/events/stream
-	name  string // on /api/events
-	data  []byte // on /api/events
+	frame encoded // on /api/training/events/stream
+	name  string  // on /api/events
+	data  encoded // on /api/events
 }
 
 // jobProgress is what is known about a job besides its snapshot.
@@ -119,36 +117,22 @@ func (h *hub) take(events []sessions.Event, patient bool) int {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, one := range taken {
-		h.bytes += one.size()
-	}
 	h.entries = append(h.entries, taken...)
-	drop := 0
-	for len(h.entries)-drop > recentEvents || h.bytes > recentBytes {
-		h.bytes -= h.entries[drop].size()
-		h.floor = h.entries[drop].seq
-		drop++
+	if surplus := len(h.entries) - recentEvents; surplus > 0 {
+		h.floor = h.entries[surplus-1].seq
+		h.entries = slices.Delete(h.entries, 0, surplus)
 	}
-	h.entries = slices.Delete(h.entries, 0, drop)
 	h.newest = events[count-1].Seq
 	close(h.changed)
 	h.changed = make(chan struct{})
 	return count
 }
 
-func (e entry) size() int { return len(e.frame) + len(e.data) }
-
 // encodeEntry writes an event in both forms.
 func encodeEntry(s *sessions.Session, e sessions.Event) entry {
-	p, _ := EventPayload(s, e)
+	p, _ := describeEvent(s, e)
 	name, form := globalForm(s, e, p)
-	frame, err := json.Marshal(map[string]any{"job_id": s.ID(), "event": p.Body})
-	data, dataErr := json.Marshal(form)
-	if err != nil || dataErr != nil {
-		// A Body is made of values that JSON can express.
-		frame, data = []byte("{}"), []byte("{}")
-	}
-	return entry{seq: e.Seq, frame: frame, name: name, data: data}
+	return entry{seq: e.Seq, frame: encodeObject(map[string]any{"job_id": s.ID(), "event": p.Body}, p), name: name, data: encodeObject(form, p)}
 }
 
 // next returns the events after a Seq, at most a few hundred, and the Seq up to which there are none left out. It waits for
@@ -162,6 +146,7 @@ func (h *hub) next(ctx context.Context, after int64) ([]entry, int64, error) {
 				return nil, after, err
 			}
 		}
+		found, upTo = untilPicture(found, upTo)
 		after = upTo
 		switch {
 		case len(found) > 0:
@@ -175,6 +160,16 @@ func (h *hub) next(ctx context.Context, after int64) ([]entry, int64, error) {
 			return nil, after, ctx.Err()
 		}
 	}
+}
+
+// untilPicture cuts a batch behind its first picture, so that readers have time for each.
+func untilPicture(found []entry, upTo int64) ([]entry, int64) {
+	for i, e := range found[:max(len(found)-1, 0)] {
+		if e.frame.picture != "" {
+			return found[:i+1], e.seq
+		}
+	}
+	return found, upTo
 }
 
 // since returns what is in memory; missing tells that older events are wanted.

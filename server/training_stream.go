@@ -53,9 +53,16 @@ func (s *Server) trainingStream(c *fiber.Ctx) error {
 	}
 	return stream(s, c, "text/event-stream", next, func(w *bufio.Writer, found []entry) {
 		for _, e := range found {
-			_, _ = fmt.Fprintf(w, "id: %d\ndata: %s\n\n", e.seq, e.frame)
+			writeMessage(w, fmt.Sprintf("id: %d\ndata: ", e.seq), e.frame)
 		}
 	}, stillHere)
+}
+
+// writeMessage writes a message of a stream of events; that the client left shows when the stream is flushed.
+func writeMessage(w *bufio.Writer, fields string, data encoded) {
+	_, _ = w.WriteString(fields)
+	_ = data.writeTo(w)
+	_, _ = w.WriteString("\n\n")
 }
 
 // beginningOfJob is the Seq before the first event of the current job; without a job, the newest.
@@ -74,7 +81,7 @@ func (s *Server) beginningOfJob(ctx context.Context) (int64, error) {
 
 // newUpgrade makes the handler that turns a request into a WebSocket. The Origin has been checked by the guard.
 func (s *Server) newUpgrade() fiber.Handler {
-	return contrib.New(func(conn *contrib.Conn) { s.followJobs(conn.Conn) }, contrib.Config{RecoverHandler: func(*contrib.Conn) {
+	return contrib.New(func(conn *contrib.Conn) { s.followJobs(conn.Conn) }, contrib.Config{WriteBufferSize: 16 << 10, RecoverHandler: func(*contrib.Conn) {
 		if r := recover(); r != nil {
 			s.options.Logger.Error("websocket panicked", zap.Any("panic", r))
 		}
@@ -111,6 +118,18 @@ func (s *Server) followJobs(conn *websocket.Conn) {
 	<-left
 }
 
+// writeFrame sends an object as one text message.
+func writeFrame(conn *websocket.Conn, object encoded) error {
+	if err := conn.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
+		return err
+	}
+	w, err := conn.NextWriter(websocket.TextMessage)
+	if err != nil {
+		return err
+	}
+	return errors.Join(object.writeTo(w), w.Close())
+}
+
 func (s *Server) writeFrames(ctx context.Context, conn *websocket.Conn) error {
 	after, err := s.beginningOfJob(ctx)
 	if err != nil {
@@ -130,7 +149,7 @@ func (s *Server) writeFrames(ctx context.Context, conn *websocket.Conn) error {
 			return err
 		}
 		for _, e := range found {
-			if err := errors.Join(conn.SetWriteDeadline(time.Now().Add(writeLimit)), conn.WriteMessage(websocket.TextMessage, e.frame)); err != nil {
+			if err := writeFrame(conn, e.frame); err != nil {
 				return err
 			}
 		}
