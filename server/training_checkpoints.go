@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 
 	"github.com/gofiber/fiber/v2"
@@ -122,14 +121,17 @@ func (s *Server) outputDir(c *fiber.Ctx) (string, error) {
 	return "", nil
 }
 
+func isCheckpointName(name string) bool {
+	_, ok := checkpoint.ParseName(name)
+	return ok
+}
+
 // checkedCheckpoint tells whether a checkpoint can be resumed.
 type checkedCheckpoint struct {
 	Checkpoint string `json:"checkpoint,omitempty"`
 	Valid      bool   `json:"valid"`
 	Message    string `json:"message"`
 }
-
-var checkpointName = regexp.MustCompile(`^checkpoint-[0-9]{1,18}$`)
 
 var validateCheckpointSpec = Spec{
 	Query:   []Field{outputDirField},
@@ -150,8 +152,8 @@ func (s *Server) validateCheckpoint(c *fiber.Ctx) error {
 	switch {
 	case dir == "":
 		return c.JSON(checkedCheckpoint{Message: noOutputDir})
-	case !checkpointName.MatchString(name):
-		answer.Message = "Not the name of a checkpoint; those are checkpoint-STEP"
+	case !isCheckpointName(name):
+		answer.Message = "Not the name of a checkpoint; those are checkpoint-STEP or checkpoint-STEP-rolling"
 		return c.JSON(answer)
 	}
 	manifest, err := checkpoint.Verify(filepath.Join(dir, name))

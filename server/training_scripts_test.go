@@ -1,6 +1,7 @@
 package server
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -32,4 +33,18 @@ func TestScriptsOfJobs(t *testing.T) {
 		}
 	}
 	assert.True(t, found)
+}
+
+func TestRollingCheckpointsAreListedAndChecked(t *testing.T) {
+	a := serve(t, Options{})
+	id := a.start(a.fastPath(options{"checkpoint_step_interval": "10", "checkpointing_rolling_steps": "4"}))
+	a.waitState(id, sessions.Completed)
+	list := read[checkpointList](t, a.request("GET", "/api/training/checkpoints", nil), http.StatusOK)
+	var names []string
+	for _, c := range list.Checkpoints {
+		names = append(names, c.Name)
+		checked := read[checkedCheckpoint](t, a.request("GET", "/api/training/checkpoints/validate/"+c.Name, nil), http.StatusOK)
+		assert.True(t, checked.Valid, checked.Message)
+	}
+	assert.Equal(t, []string{"checkpoint-12", "checkpoint-10", "checkpoint-8-rolling"}, names)
 }
