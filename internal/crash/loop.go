@@ -124,7 +124,7 @@ func (l *loop) round(ctx context.Context) error {
 		return l.finish(ctx)
 	case l.random.IntN(12) == 0:
 		return l.stop(ctx)
-	case l.counts.serverKills > l.counts.workerKills:
+	case l.counts.serverKills-l.counts.recoveryKills > l.counts.workerKills:
 		return l.killWorker(ctx)
 	default:
 		return l.killServer(ctx)

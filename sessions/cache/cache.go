@@ -39,6 +39,7 @@ const (
 // Cache is an open cache folder. Close it after use.
 type Cache struct {
 	dir   string
+	disk  disk
 	temp  string   // folder for entries in the making, of this Cache alone
 	alive *os.File // locked as long as temp is in use
 	once  sync.Once
@@ -46,31 +47,33 @@ type Cache struct {
 
 // Open opens the cache in dir, which is made if missing, and removes what
 // processes that are gone have left unfinished.
-func Open(dir string) (*Cache, error) {
-	c, err := open(dir)
+func Open(dir string) (*Cache, error) { return openOn(disk{}, dir) }
+
+func openOn(d disk, dir string) (*Cache, error) {
+	c, err := open(d, dir)
 	if err != nil {
 		return nil, fmt.Errorf("open cache %s: %w", dir, err)
 	}
 	return c, nil
 }
 
-func open(dir string) (*Cache, error) {
+func open(d disk, dir string) (*Cache, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
 	for _, folder := range []string{tempFolder, hashFolder} {
-		if err := os.MkdirAll(filepath.Join(dir, folder), 0o777); err != nil {
+		if err := d.mkdirAll(filepath.Join(dir, folder)); err != nil {
 			return nil, err
 		}
 	}
-	c := &Cache{dir: dir}
+	c := &Cache{dir: dir, disk: d}
 	// The lock keeps a sweep from seeing a folder between its making and its locking.
 	err = c.withLock(func() error {
 		if err := c.sweep(); err != nil {
 			return err
 		}
-		if c.temp, err = os.MkdirTemp(filepath.Join(dir, tempFolder), "run-"); err != nil {
+		if c.temp, err = c.disk.mkdirTemp(filepath.Join(dir, tempFolder), "run-"); err != nil {
 			return err
 		}
 		c.alive, err = lockExclusive(filepath.Join(c.temp, lockFile), true)
@@ -86,7 +89,7 @@ func open(dir string) (*Cache, error) {
 func (c *Cache) Close() error {
 	var err error
 	c.once.Do(func() {
-		err = errors.Join(os.RemoveAll(c.temp), c.alive.Close())
+		err = errors.Join(c.disk.removeAll(c.temp), c.alive.Close())
 	})
 	return err
 }
@@ -109,7 +112,7 @@ func (c *Cache) sweep() error {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if err := os.RemoveAll(path); err != nil {
+		if err := c.disk.removeAll(path); err != nil {
 			return err
 		}
 	}
@@ -156,14 +159,14 @@ func (c *Cache) removeDamaged(folder string) error {
 			return err
 		}
 		// Renamed first: readers never see half an entry.
-		trash, err := os.MkdirTemp(c.temp, "damaged-")
+		trash, err := c.disk.mkdirTemp(c.temp, "damaged-")
 		if err != nil {
 			return err
 		}
-		if err := os.Rename(folder, filepath.Join(trash, "entry")); err != nil {
+		if err := c.disk.rename(folder, filepath.Join(trash, "entry")); err != nil {
 			return err
 		}
-		if err := os.RemoveAll(trash); err != nil {
+		if err := c.disk.removeAll(trash); err != nil {
 			return err
 		}
 		return fs.ErrNotExist
@@ -176,7 +179,7 @@ func (c *Cache) Begin(key Key) (*Pending, error) {
 	if err := key.check(); err != nil {
 		return nil, err
 	}
-	folder, err := os.MkdirTemp(c.temp, string(key[:8])+"-")
+	folder, err := c.disk.mkdirTemp(c.temp, string(key[:8])+"-")
 	if err != nil {
 		return nil, fmt.Errorf("begin cache entry %s: %w", key, err)
 	}
@@ -194,7 +197,7 @@ type Pending struct {
 func (p *Pending) Path() string { return filepath.Join(p.folder, dataFile) }
 
 // Discard gives the entry up. After Commit it does nothing.
-func (p *Pending) Discard() error { return os.RemoveAll(p.folder) }
+func (p *Pending) Discard() error { return p.cache.disk.removeAll(p.folder) }
 
 // Commit publishes the entry and returns its final path. If another process
 // has published it first, that one stays. After an error the entry is
@@ -208,14 +211,14 @@ func (p *Pending) Commit() (path string, err error) {
 }
 
 func (p *Pending) publish(final string) error {
-	if err := seal(p.folder); err != nil {
+	if err := p.cache.disk.seal(p.folder); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(final), 0o777); err != nil {
+	if err := p.cache.disk.mkdirAll(filepath.Dir(final)); err != nil {
 		return err
 	}
 	for {
-		err := os.Rename(p.folder, final)
+		err := p.cache.disk.rename(p.folder, final)
 		if !errors.Is(err, fs.ErrExist) {
 			return err
 		}

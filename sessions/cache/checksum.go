@@ -30,12 +30,12 @@ func sumFile(file io.Reader) (checksum, error) {
 }
 
 // seal checks the file of a new entry, writes its checksum beside it and syncs both to disk.
-func seal(folder string) error {
+func (d disk) seal(folder string) error {
 	file, err := os.OpenFile(filepath.Join(folder, dataFile), os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	sum, err := sealFile(file)
+	sum, err := d.sealFile(file)
 	if err := errors.Join(err, file.Close()); err != nil {
 		return err
 	}
@@ -43,10 +43,10 @@ func seal(folder string) error {
 	if err != nil {
 		return err
 	}
-	return writeSynced(filepath.Join(folder, checksumFile), text)
+	return d.writeSynced(filepath.Join(folder, checksumFile), text)
 }
 
-func sealFile(file *os.File) (checksum, error) {
+func (d disk) sealFile(file *os.File) (checksum, error) {
 	if err := checkSafetensors(file); err != nil {
 		return checksum{}, fmt.Errorf("%s: %w", file.Name(), err)
 	}
@@ -57,16 +57,15 @@ func sealFile(file *os.File) (checksum, error) {
 	if err != nil {
 		return checksum{}, err
 	}
-	return sum, file.Sync()
+	return sum, d.sync(file)
 }
 
-func writeSynced(path string, text []byte) error {
+func (d disk) writeSynced(path string, text []byte) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(text)
-	return errors.Join(err, file.Sync(), file.Close())
+	return errors.Join(d.write(file, text), d.sync(file), file.Close())
 }
 
 // checkSafetensors refuses a file that is not a whole safetensors file: its

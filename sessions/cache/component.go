@@ -81,9 +81,8 @@ func (c *Cache) remember(memo, text string) error {
 	if err != nil {
 		return err
 	}
-	_, err = file.WriteString(text)
-	if err := errors.Join(err, file.Close()); err != nil {
+	if err := errors.Join(c.disk.write(file, []byte(text)), file.Close()); err != nil {
 		return err
 	}
-	return os.Rename(file.Name(), memo)
+	return c.disk.rename(file.Name(), memo)
 }
