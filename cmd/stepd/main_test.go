@@ -58,6 +58,7 @@ config:
 		{"runs without an index", []string{"doctor", "--outputs", dir}, exitUsage},
 		{"no data folder", []string{"doctor", "--data", filepath.Join(dir, "nope")}, exitUsage},
 		{"address", []string{"serve", "--listen", "nope"}, exitUsage},
+		{"host with a port", []string{"serve", "--host", "train.example.org:8001"}, exitUsage},
 		{"open to all without token", []string{"serve", "--listen", "0.0.0.0:0", "--no-auth"}, exitUsage},
 		{"open to all with any script", []string{"serve", "--listen", "0.0.0.0:0", "--allow-client-scripts"}, exitUsage},
 		{"script without name", []string{"serve", "--listen", "127.0.0.1:0", "--allow-script", "/opt/hook.sh"}, exitUsage},

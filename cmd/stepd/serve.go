@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -144,6 +145,18 @@ func (o *serveOptions) complete() error {
 	if err := notify.CheckAllow(o.webhooks); err != nil {
 		return usageError("%w", err)
 	}
+	if err := o.checkAddresses(); err != nil {
+		return err
+	}
+	var err error
+	if o.allow, err = script.ParseAllow(o.scripts, o.anyScript); err != nil {
+		return usageError("--allow-script: %w", err)
+	}
+	return nil
+}
+
+// checkAddresses refuses to serve other machines without a token, and names under which no request can come.
+func (o *serveOptions) checkAddresses() error {
 	for _, address := range o.listen {
 		host, _, err := net.SplitHostPort(address)
 		if err != nil {
@@ -158,9 +171,10 @@ func (o *serveOptions) complete() error {
 			return usageError("--allow-client-scripts works on loopback addresses only, and %s is not one; name each command with --allow-script", address)
 		}
 	}
-	var err error
-	if o.allow, err = script.ParseAllow(o.scripts, o.anyScript); err != nil {
-		return usageError("--allow-script: %w", err)
+	for _, host := range o.hosts {
+		if net.ParseIP(host) == nil && strings.ContainsAny(host, ":/@ ") {
+			return usageError("--host %q is more than a name; leave out scheme, port and path", host)
+		}
 	}
 	return nil
 }
