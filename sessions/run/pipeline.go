@@ -35,7 +35,7 @@ func (r *run) writePipeline() error {
 			return err
 		}
 	}
-	return nil
+	return syncFolder(target)
 }
 
 // copyPart copies a file or folder of a model, following symbolic links, as downloaded models consist of them.
@@ -65,7 +65,7 @@ func copyPart(from, to string) error {
 			return err
 		}
 	}
-	return nil
+	return syncFolder(to)
 }
 
 // copyOrLink makes a file under a temporary name and renames it, so that what is there is whole.
