@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/stepd/stepd/internal/fixture"
 	"github.com/stepd/stepd/sessions/configs"
 )
 
@@ -382,7 +383,7 @@ func TestExamplesCanBeTrained(t *testing.T) {
 	a := serve(t, Options{})
 	roots := &a.server.options.Roots
 	roots.Models, roots.Datasets, roots.Outputs = t.TempDir(), t.TempDir(), t.TempDir()
-	require.NoError(t, os.MkdirAll(filepath.Join(roots.Models, "terminusresearch", "pixart-900m-1024-ft-v0.6"), 0o755))
+	fixture.Model(t, filepath.Join(roots.Models, "terminusresearch", "pixart-900m-1024-ft-v0.6"))
 	for _, folder := range []string{"pictures", "subject"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(roots.Datasets, "datasets", folder), 0o755))
 	}

@@ -55,6 +55,9 @@ func (t *translation) model() {
 		return
 	}
 	folder, err := modelFolder(t.request.Roots.Models, repository)
+	if err == nil {
+		err = checkParts(folder)
+	}
 	if err != nil {
 		t.refuse(option("pretrained_model_name_or_path"), "%v", err)
 	}
@@ -122,6 +125,20 @@ func modelCandidates(root, name string) []string {
 		}
 	}
 	return candidates
+}
+
+// checkParts tells which parts a model folder lacks, so that a training does not find out after its pictures are read.
+func checkParts(folder string) error {
+	var missing []string
+	for _, part := range []string{"transformer/config.json", "text_encoder", "tokenizer", "vae"} {
+		if _, err := os.Stat(filepath.Join(folder, filepath.FromSlash(part))); err != nil {
+			missing = append(missing, part)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%s is not a model in the diffusers layout: it has no %s", folder, strings.Join(missing, ", no "))
+	}
+	return nil
 }
 
 // flowMatching tells whether the model folder's scheduler is one of flow matching, which decides what can be combined.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/stepd/stepd/internal/fixture"
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/job"
 )
@@ -165,12 +166,15 @@ func TestRemarks(t *testing.T) {
 func TestModelFolders(t *testing.T) {
 	roots := makeRoots(t)
 	cached := filepath.Join(roots.Models, "models--PixArt-alpha--PixArt-Sigma-XL-2-512-MS")
-	for _, dir := range []string{"ours--tiny", "flat", "models--PixArt-alpha--PixArt-Sigma-XL-2-512-MS/snapshots/abc", "models--PixArt-alpha--PixArt-Sigma-XL-2-512-MS/refs"} {
-		require.NoError(t, os.MkdirAll(filepath.Join(roots.Models, dir), 0o755))
+	for _, dir := range []string{"ours--tiny", "flat", "models--PixArt-alpha--PixArt-Sigma-XL-2-512-MS/snapshots/abc"} {
+		fixture.Model(t, filepath.Join(roots.Models, dir))
 	}
+	elsewhere := t.TempDir()
+	fixture.Model(t, elsewhere)
+	require.NoError(t, os.MkdirAll(filepath.Join(cached, "refs"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(cached, "refs", "main"), []byte("abc\n"), 0o644))
 	for name, want := range map[string]string{
-		"ours/tiny": filepath.Join(roots.Models, "ours--tiny"), "flat": filepath.Join(roots.Models, "flat"), roots.Datasets: roots.Datasets,
+		"ours/tiny": filepath.Join(roots.Models, "ours--tiny"), "flat": filepath.Join(roots.Models, "flat"), elsewhere: elsewhere,
 		"PixArt-alpha/PixArt-Sigma-XL-2-512-MS": filepath.Join(cached, "snapshots", "abc"),
 	} {
 		got, err := translate(t, roots, map[string]string{"pretrained_model_name_or_path": name})
@@ -180,6 +184,9 @@ func TestModelFolders(t *testing.T) {
 	got, err := translate(t, roots, map[string]string{"pretrained_model_name_or_path": "None", "model_flavour": "600M-512", "model_family": "pixart"})
 	require.NoError(t, err)
 	require.Equal(t, filepath.Join(cached, "snapshots", "abc"), got.Job.Engine.Model)
+	require.NoError(t, os.RemoveAll(filepath.Join(elsewhere, "vae")))
+	_, err = translate(t, roots, map[string]string{"pretrained_model_name_or_path": elsewhere})
+	require.ErrorContains(t, err, elsewhere+" is not a model in the diffusers layout: it has no vae")
 	_, err = translate(t, roots, map[string]string{"pretrained_model_name_or_path": "ours/other"})
 	require.ErrorContains(t, err, "looked for "+filepath.Join(roots.Models, "ours/other")+", "+filepath.Join(roots.Models, "ours--other"))
 	require.ErrorContains(t, err, "put the diffusers folder of the model at "+filepath.Join(roots.Models, "ours/other"))

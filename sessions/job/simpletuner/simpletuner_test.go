@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/stepd/stepd/internal/fixture"
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/job"
 )
@@ -18,8 +19,8 @@ func makeRoots(t *testing.T) Roots {
 	t.Helper()
 	dir := t.TempDir()
 	roots := Roots{Models: filepath.Join(dir, "models"), Datasets: filepath.Join(dir, "data"), Outputs: filepath.Join(dir, "outputs"), Configs: filepath.Join(dir, "config")}
-	for _, folder := range []string{filepath.Join(roots.Models, "terminusresearch", "pixart-900m-1024-ft-v0.6"),
-		filepath.Join(roots.Datasets, "pseudo-camera-10k"), filepath.Join(roots.Datasets, "demo"), roots.Outputs} {
+	fixture.Model(t, filepath.Join(roots.Models, "terminusresearch", "pixart-900m-1024-ft-v0.6"))
+	for _, folder := range []string{filepath.Join(roots.Datasets, "pseudo-camera-10k"), filepath.Join(roots.Datasets, "demo"), roots.Outputs} {
 		require.NoError(t, os.MkdirAll(folder, 0o755))
 	}
 	writeConfig(t, roots, "multidatabackend-once.json", `[
