@@ -82,7 +82,9 @@ type BudgetEvent struct {
 
 // StageEvent reports the progress of long work other than steps.
 type StageEvent struct {
-	// Stage is "queued", "scan", "load", "encode_text", "encode_images", "sample", "save" or what the engine reports.
+	// Stage is "queued", "scan", "load", "encode_text", "encode_images", "sample", "save" or what the engine reports;
+	// "recovering" after a restart, until the old worker has ended; and, in snapshots only, "waiting_for_index" while the
+	// index cannot be written, as on a full disk.
 	Stage string `json:"stage"`
 	Done  int64  `json:"done"`
 	Total int64  `json:"total"`

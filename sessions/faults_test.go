@@ -72,7 +72,7 @@ func burnt(armed string) bool {
 func faultyJob(t *testing.T, dir, name string) *job.Job {
 	t.Helper()
 	j := fixture.Job(t, dir)
-	j.Name, j.Steps, j.Save.Every, j.Save.Keep = name, 3, 1, 2
+	j.Name, j.Steps, j.Save.Every, j.Save.Keep = name, 2, 1, 1
 	j.Sampling = job.Sampling{}
 	return j
 }
@@ -137,7 +137,7 @@ func TestAWorkerKilledAtEveryFileOperation(t *testing.T) {
 		checkRun(t, s, want)
 		require.NoError(t, m.Close(testContext(t)))
 		if !burnt(armed) {
-			require.Greater(t, n, 30)
+			require.Greater(t, n, 20)
 			break
 		}
 		require.Equal(t, 2, s.Snapshot().Attempt)
