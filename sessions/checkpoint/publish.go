@@ -46,5 +46,9 @@ func (f *Folder) linkTree(source, target string) error {
 	if err := f.fsys.Rename(tmp, target); err != nil {
 		return errors.Join(err, f.fsys.RemoveAll(tmp))
 	}
+	// A rename onto another name of the same file does nothing and reports success: then tmp is still there.
+	if err := f.fsys.RemoveAll(tmp); err != nil {
+		return err
+	}
 	return f.fsys.Sync(filepath.Dir(target))
 }

@@ -56,7 +56,7 @@ func TestRetagKeepsTheFilesAndPublishes(t *testing.T) {
 		require.NoError(t, err)
 		before, err := save(folder, 10, reason)
 		require.NoError(t, err)
-		tagged, err := folder.Retag(before, Occasion{Reason: "final", Budget: 10, Published: []string{"run.safetensors"}})
+		tagged, err := folder.Retag(before, Occasion{Reason: "final", Budget: 10, Published: append(before.Manifest.Published, "run.safetensors")})
 		require.NoError(t, err)
 		assert.Equal(t, filepath.Join(folder.Dir(), "checkpoint-10"), tagged.Path)
 		assert.FileExists(t, filepath.Join(folder.Dir(), "run.safetensors"))
@@ -65,6 +65,9 @@ func TestRetagKeepsTheFilesAndPublishes(t *testing.T) {
 		assert.Equal(t, "final", m.Reason)
 		assert.Equal(t, int64(10), m.Budget)
 		assert.Equal(t, before.Manifest.Files, m.Files)
+		left, err := filepath.Glob(filepath.Join(folder.Dir(), tmpPrefix+"*"))
+		require.NoError(t, err)
+		assert.Empty(t, left, "a name that was there already left another one behind")
 	}
 }
 
