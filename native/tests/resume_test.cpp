@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "expect_error.h"
 #include "tiny_model.h"
 
 namespace stepd {
@@ -98,6 +99,10 @@ INSTANTIATE_TEST_SUITE_P(All, Resume, testing::ValuesIn(all_cases()), [](const a
            "_x" + std::to_string(c.accumulation);
 });
 
+std::string refusal(Session& session, const std::string& dir) {
+    return message_of(Code::invalid, [&] { session.restore(dir); });
+}
+
 Code restore_code(Session& session, const std::string& dir) {
     try {
         session.restore(dir);
@@ -117,17 +122,18 @@ TEST(Restore, refuses_what_does_not_belong) {
 
     SessionConfig other = config;
     other.optimizer.name = "adamw_bf16";
-    EXPECT_EQ(restore_code(*open_session(model, other), saved.path().string()), Code::invalid);
+    const std::string reason = refusal(*open_session(model, other), saved.path().string());
+    expect_contains(reason, "made with optimizer = \"adamw\", not \"adamw_bf16\"; continue with the settings");
     other = config;
     other.adapter = test::tiny_adapter();
-    EXPECT_EQ(restore_code(*open_session(model, other), saved.path().string()), Code::invalid);
+    expect_contains(refusal(*open_session(model, other), saved.path().string()), "adapter = null, not {");
     other = config;
     other.ema.emplace();
-    EXPECT_EQ(restore_code(*open_session(model, other), saved.path().string()), Code::invalid);
+    expect_contains(refusal(*open_session(model, other), saved.path().string()), "ema = false, not true");
 
     other = config;
     other.seed = 12;
-    EXPECT_EQ(restore_code(*open_session(model, other), saved.path().string()), Code::invalid);
+    expect_contains(refusal(*open_session(model, other), saved.path().string()), "not 12; continue with the seed");
 
     auto victim = open_session(model, config);
     const auto before = checkpoint_of(*victim);

@@ -71,6 +71,19 @@ void check_file(const std::string& path, const SafetensorsReader& reader, const 
     }
 }
 
+// Names the settings in which a checkpoint and the session differ, with both values; see config_digest.
+std::string differences(const std::string& saved, const std::string& wanted) {
+    const nlohmann::json then = nlohmann::json::parse(saved, nullptr, false), now = nlohmann::json::parse(wanted);
+    if (!then.is_object()) return saved;
+    std::string text;
+    for (const auto& [name, value] : now.items()) {
+        const nlohmann::json before = then.contains(name) ? then.at(name) : nlohmann::json();
+        if (before != value)
+            text += (text.empty() ? "" : ", ") + name + " = " + before.dump() + ", not " + value.dump();
+    }
+    return text.empty() ? saved : text;
+}
+
 int64_t check_state(const std::string& path, const SessionConfig& config) {
     const nlohmann::json state = read_json(path);
     int64_t format = 0, step = -1;
@@ -84,10 +97,11 @@ int64_t check_state(const std::string& path, const SessionConfig& config) {
     o.read("seed", seed);
     o.finish();
     STEPD_REQUIRE(step >= 0, Code::invalid, path, ": step = ", step);
-    STEPD_REQUIRE(digest == config_digest(config), Code::invalid, path, ": the checkpoint was made with ", digest,
-                  ", the session has ", config_digest(config));
-    STEPD_REQUIRE(seed == config.seed, Code::invalid, path, ": the checkpoint was made with seed ", seed,
-                  ", config.seed is ", config.seed, "; continue with the seed of the checkpoint");
+    STEPD_REQUIRE(digest == config_digest(config), Code::invalid, path, ": the checkpoint was made with ",
+                  differences(digest, config_digest(config)),
+                  "; continue with the settings of the checkpoint, or train into another folder");
+    STEPD_REQUIRE(seed == config.seed, Code::invalid, path, ": the checkpoint was made with seed ", seed, ", not ",
+                  config.seed, "; continue with the seed of the checkpoint, or train into another folder");
     return step;
 }
 

@@ -118,7 +118,7 @@ func (r *run) findCheckpoint() (*checkpoint.Info, error) {
 		r.reporter.Removed(-1, path, reason.Error())
 	})
 	if err == nil && limit >= 0 && (info == nil || info.Manifest.Step != limit) {
-		return nil, engine.Errorf(engine.NotFound, "resume: %s has no usable checkpoint of step %d", r.folder.Dir(), limit)
+		return nil, engine.Errorf(engine.NotFound, "resume: %s has no usable checkpoint of step %d; name one that is there, or \"latest\"", r.folder.Dir(), limit)
 	}
 	return info, err
 }
