@@ -80,8 +80,8 @@ func (s *Server) authorized(c *fiber.Ctx) bool {
 	if s.options.Token == "" {
 		return true
 	}
-	token, found := strings.CutPrefix(c.Get(fiber.HeaderAuthorization), "Bearer ")
-	if !found {
+	scheme, token, _ := strings.Cut(c.Get(fiber.HeaderAuthorization), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
 		token = c.Get(keyHeader)
 	}
 	given, wanted := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(s.options.Token))
