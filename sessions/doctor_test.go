@@ -94,5 +94,6 @@ func TestDoctorStaysAwayFromARunningServer(t *testing.T) {
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
 	_, err := Doctor(cancelled, DoctorOptions{DataDir: filepath.Join(dir, "data")})
-	require.ErrorContains(t, err, "in use by another server")
+	require.ErrorContains(t, err, "in use by another server; end that one")
+	require.NotContains(t, err.Error(), "context", "the reason is for people")
 }

@@ -63,10 +63,10 @@ func lockDataDir(ctx context.Context, dir string) (func(), error) {
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
 	unlock, err := checkpoint.Lock(ctx, dir)
-	if err != nil {
-		return nil, fmt.Errorf("data folder %s is in use by another server: %w", dir, err)
+	if err != nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("data folder %s is in use by another server; end that one, or choose another data folder", dir)
 	}
-	return unlock, nil
+	return unlock, err
 }
 
 func (m *Manager) load(ctx context.Context) error {

@@ -38,7 +38,7 @@ func doctorCommand() *cobra.Command {
 				return err
 			}
 			if len(findings) > 0 && !o.repair {
-				return &exitError{exitFailed, fmt.Errorf("%d problems; run it again with --repair", len(findings))}
+				return &exitError{exitFailed, fmt.Errorf("problems found: %d; run it again with --repair", len(findings))}
 			}
 			return nil
 		},

@@ -71,6 +71,9 @@ func serve(o serveOptions) error {
 	if err != nil {
 		return usageError("%w", err)
 	}
+	if err := os.MkdirAll(o.data, 0o700); err != nil {
+		return fmt.Errorf("make the data folder: %w; choose another one with --data", err)
+	}
 	token := ""
 	if !o.noAuth {
 		if token, err = readToken(o.data); err != nil {

@@ -19,7 +19,7 @@ func readToken(data string) (string, error) {
 	path := filepath.Join(data, "token")
 	content, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", err
+		return "", fmt.Errorf("read the token: %w; start as the owner of the data folder, or choose another one with --data", err)
 	}
 	token := strings.TrimSpace(string(content))
 	if token == "" {

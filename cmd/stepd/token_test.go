@@ -34,6 +34,9 @@ func TestToken(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotEqual(t, made, other)
 
+	_, err = readToken(path)
+	require.ErrorContains(t, err, "--data", "a data folder that is none")
+
 	require.NoError(t, os.WriteFile(path, []byte("secret\n"), 0o600))
 	_, err = readToken(data)
 	assert.ErrorContains(t, err, path, "too easy to guess")

@@ -19,7 +19,7 @@ func Lock(ctx context.Context, dir string) (unlock func(), err error) {
 	path := filepath.Join(dir, ".lock")
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("lock run folder: %w", err)
+		return nil, fmt.Errorf("lock folder: %w", err)
 	}
 	ticker := time.NewTicker(lockPoll)
 	defer ticker.Stop()
@@ -29,11 +29,11 @@ func Lock(ctx context.Context, dir string) (unlock func(), err error) {
 			return func() { _ = file.Close() }, nil
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			return nil, errors.Join(fmt.Errorf("lock run folder %s: %w", dir, err), file.Close())
+			return nil, errors.Join(fmt.Errorf("lock folder %s: %w", dir, err), file.Close())
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("lock run folder %s, which another process holds: %w", dir, ctx.Err()), file.Close())
+			return nil, errors.Join(fmt.Errorf("folder %s is in use by another process: %w", dir, ctx.Err()), file.Close())
 		case <-ticker.C:
 		}
 	}
