@@ -49,9 +49,12 @@ type BadPicturesError struct {
 // shownProblems bounds the length of the error's text; Bad is complete.
 const shownProblems = 50
 
+// SkipBadOptions names the options that leave out pictures that cannot be used.
+const SkipBadOptions = "train.skip_bad_images in AI-Toolkit's jobs, delete_problematic_images in SimpleTuner's"
+
 func (e *BadPicturesError) Error() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "%d pictures cannot be used; repair or remove them, or train without them (train.skip_bad_images in AI-Toolkit's jobs, delete_problematic_images in SimpleTuner's):", len(e.Bad))
+	fmt.Fprintf(&text, "%d pictures cannot be used; repair or remove them, or train without them (%s):", len(e.Bad), SkipBadOptions)
 	for i, p := range e.Bad {
 		if i == shownProblems {
 			fmt.Fprintf(&text, "\n  and %d more", len(e.Bad)-i)

@@ -121,7 +121,7 @@ func (s *source) captionText(name string) (string, error) {
 		return "", fmt.Errorf("caption file %s: %w", name, err)
 	}
 	if !utf8.Valid(data) {
-		return "", fmt.Errorf("caption file %s is not UTF-8 text", name)
+		return "", fmt.Errorf("caption file %s is not UTF-8 text; save it in that encoding", name)
 	}
 	return strings.TrimSpace(strings.TrimPrefix(string(data), "\uFEFF")), nil
 }

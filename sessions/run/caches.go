@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/stepd/stepd/sessions/cache"
+	"github.com/stepd/stepd/sessions/dataset"
 	"github.com/stepd/stepd/sessions/engine"
 )
 
@@ -135,7 +136,7 @@ func (r *run) fillImages(ctx context.Context, c *cache.Cache) ([]string, error) 
 	dropped := map[int]bool{}
 	f.bad = func(k int, err error) error {
 		if !r.job.SkipBadImages {
-			return fmt.Errorf("picture %s: %w; repair or remove it, or skip bad images", samples[k].Path, err)
+			return fmt.Errorf("picture %s: %w; repair or remove it, or train without it (%s)", samples[k].Path, err, dataset.SkipBadOptions)
 		}
 		dropped[k] = true
 		r.reporter.Warning(fmt.Sprintf("picture is left out: %s: %v", samples[k].Path, err))

@@ -30,7 +30,7 @@ func TestAPictureThatCannotBeDecoded(t *testing.T) {
 	cutShort(t, broken)
 	_, _, err := whole(t, j)
 	require.ErrorContains(t, err, broken)
-	require.ErrorContains(t, err, "skip bad images")
+	require.ErrorContains(t, err, "train.skip_bad_images")
 
 	j.SkipBadImages = true
 	r, outcome, err := whole(t, j)
