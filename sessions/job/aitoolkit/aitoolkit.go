@@ -65,7 +65,9 @@ func (t *translation) invalid() error { return &job.Invalid{Problems: t.problems
 
 // process checks the frame of the document and returns its only process.
 func (t *translation) process(document map[string]any) map[string]any {
-	if kind, ok := document["job"].(string); !ok || (kind != "extension" && kind != "train") {
+	if kind, given := document["job"]; !given {
+		t.refuse("job", "is missing; a training job says \"extension\"")
+	} else if kind != "extension" && kind != "train" {
 		t.refuse("job", "is %v; a training job says \"extension\"", values.Show(document["job"]))
 	}
 	config, ok := document["config"].(map[string]any)
