@@ -4,8 +4,10 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "graph/plan.h"
 #include "io/random.h"
 #include "models/autoencoder_tiny.h"
+#include "train/memory.h"
 
 namespace stepd {
 namespace {
@@ -71,9 +73,24 @@ struct Previews::Tiny {
             decoder->factor(), " pixels a cell, but the model has ", model.denoiser->latent_channels(), " and ",
             model.latent_factor, "; put the tiny autoencoder of this model there, or none");
     }
+
+    // Previews come while the denoiser's own memory is in use. One that does not fit is a preview less, but a process
+    // that the system ends for its memory is a run less.
+    void require_fit(const SamplingStep& step) {
+        if (checked_ == std::pair(step.height, step.width)) return;
+        const int64_t bytes = make_plan(DecoderRunner::record(*decoder, step.height, step.width)).report.arena_bytes;
+        const int64_t available = available_memory();
+        STEPD_REQUIRE(bytes <= available, Code::out_of_memory, "a preview needs ", bytes >> 20, " MiB and ",
+                      available >> 20, " MiB are available");
+        checked_ = {step.height, step.width};
+    }
+
     std::unique_ptr<LatentDecoder> decoder;
     ComponentWeights weights;
     DecoderRunner runner;
+
+private:
+    std::pair<int64_t, int64_t> checked_{0, 0};  // the size that was found to fit
 };
 
 Previews::Previews(const Model& model, DecoderRunner& autoencoder, const TrainingData& data, PreviewCache& cache,
@@ -105,6 +122,7 @@ Image Previews::decode(const SamplingStep& step) {
     const std::string name = tiny_folder(model_.folder);
     if (!name.empty()) {
         if (!tiny_) tiny_ = std::make_unique<Tiny>(model_, name, backend_);
+        tiny_->require_fit(step);
         return tiny_->runner.decode(step.clean, step.height, step.width);
     }
     if (!cache_.fit) cache_.fit = fit();
