@@ -151,6 +151,7 @@ func TestForeignPagesAreRefused(t *testing.T) {
 	foreign := [][]string{
 		{"Host", "evil.example.org"}, {"Host", "127.0.0.1.evil.example.org"}, {"Host", "localhost.evil.example.org:80"}, {"Host", "10.0.0.1"},
 		{"Host", "2130706433"}, {"Host", "0.0.0.0"}, {"Host", "[::ffff:10.0.0.1]"}, {"Host", "user@localhost"}, {"Host", "localhost."},
+		{"Host", "evil.example.org", "X-Forwarded-Host", "localhost", "Forwarded", "host=localhost"},
 		{"Origin", "http://evil.example.org"}, {"Origin", "null"}, {"Origin", "http://localhost.evil.example.org"}, {"Origin", "file://"},
 		{"Origin", "http://localhost@evil.example.org"}, {"Origin", "%"}, {"Origin", "localhost"},
 		{"Origin", "http://evil.example.org", "Content-Type", mediaForm},
