@@ -74,11 +74,9 @@ func serve(o serveOptions) error {
 	if err := os.MkdirAll(o.data, 0o700); err != nil {
 		return fmt.Errorf("make the data folder: %w; choose another one with --data", err)
 	}
-	token := ""
-	if !o.noAuth {
-		if token, err = readToken(o.data); err != nil {
-			return err
-		}
+	token, err := o.token()
+	if err != nil {
+		return err
 	}
 	program, err := os.Executable()
 	if err != nil {

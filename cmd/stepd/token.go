@@ -14,6 +14,14 @@ import (
 // shortestToken is the least length of a token that an operator wrote into the file; made ones have 64 hex digits.
 const shortestToken = 16
 
+// token is what requests must carry; empty with --no-auth.
+func (o *serveOptions) token() (string, error) {
+	if o.noAuth {
+		return "", nil
+	}
+	return readToken(o.data)
+}
+
 // readToken returns the secret in the data folder, which only its owner may read, and makes it at the first start.
 func readToken(data string) (string, error) {
 	path := filepath.Join(data, "token")
