@@ -147,7 +147,7 @@ func (d *doctor) fsck(ctx context.Context, dir string) ([]*checkpoint.Info, erro
 	if good, done := d.examined[dir]; done {
 		return good, nil
 	}
-	unlock, err := checkpoint.Lock(ctx, dir)
+	unlock, err := checkpoint.Lock(ctx, dir, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -62,7 +62,7 @@ const lockWait = 10 * time.Second
 func lockDataDir(ctx context.Context, dir string) (func(), error) {
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
-	unlock, err := checkpoint.Lock(ctx, dir)
+	unlock, err := checkpoint.Lock(ctx, dir, nil)
 	if err != nil && ctx.Err() != nil {
 		return nil, fmt.Errorf("data folder %s is in use by another server; end that one, or choose another data folder", dir)
 	}
@@ -169,7 +169,7 @@ func newestCheckpoint(ctx context.Context, dir string, recorded *Checkpoint) (*c
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := checkpoint.Lock(ctx, dir)
+	unlock, err := checkpoint.Lock(ctx, dir, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -98,7 +98,7 @@ func (o *doctorOptions) runFolder(command *cobra.Command, folder string) ([]chec
 	if !isRunFolder(folder) {
 		return nil, usageError("doctor %s: this is not a run folder; name the folder that holds checkpoint-… folders", folder)
 	}
-	unlock, err := checkpoint.Lock(command.Context(), folder)
+	unlock, err := checkpoint.Lock(command.Context(), folder, func() { fmt.Fprintf(os.Stderr, "waiting for the process that uses %s\n", folder) })
 	if err != nil {
 		return nil, fmt.Errorf("doctor %s: %w", folder, err)
 	}

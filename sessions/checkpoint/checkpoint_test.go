@@ -318,16 +318,17 @@ func TestFsckFindsAndRepairs(t *testing.T) {
 
 func TestLockExcludesUntilReleased(t *testing.T) {
 	dir := t.TempDir()
-	unlock, err := Lock(context.Background(), dir)
+	unlock, err := Lock(context.Background(), dir, func() { assert.Fail(t, "nobody else is here") })
 	require.NoError(t, err)
 	cancelled, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err = Lock(cancelled, dir)
+	_, err = Lock(cancelled, dir, nil)
 	require.ErrorIs(t, err, context.Canceled)
-	unlock()
-	unlock, err = Lock(context.Background(), dir)
+	calls := 0
+	second, err := Lock(context.Background(), dir, func() { calls++; unlock() })
 	require.NoError(t, err)
-	unlock()
+	assert.Equal(t, 1, calls)
+	second()
 }
 
 func TestManifestsCannotNameOtherFolders(t *testing.T) {

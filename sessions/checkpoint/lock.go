@@ -14,8 +14,8 @@ import (
 const lockPoll = 50 * time.Millisecond
 
 // Lock makes this process the only one to work in a run folder until unlock is called, or the process ends. It waits
-// for the present holder, for example the worker of a server that died, until ctx ends.
-func Lock(ctx context.Context, dir string) (unlock func(), err error) {
+// for the present holder, for example the worker of a server that died, until ctx ends; busy is called before it does.
+func Lock(ctx context.Context, dir string, busy func()) (unlock func(), err error) {
 	path := filepath.Join(dir, ".lock")
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -23,13 +23,16 @@ func Lock(ctx context.Context, dir string) (unlock func(), err error) {
 	}
 	ticker := time.NewTicker(lockPoll)
 	defer ticker.Stop()
-	for {
+	for first := true; ; first = false {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
 			return func() { _ = file.Close() }, nil
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
 			return nil, errors.Join(fmt.Errorf("lock folder %s: %w", dir, err), file.Close())
+		}
+		if first && busy != nil {
+			busy()
 		}
 		select {
 		case <-ctx.Done():

@@ -27,7 +27,10 @@ func (r *run) openFolder(ctx context.Context) (unlock func(), err error) {
 	}
 	ctx, cancel := r.control.onEnd(ctx)
 	defer cancel()
-	if unlock, err = checkpoint.Lock(ctx, r.job.RunDir()); err != nil {
+	busy := func() {
+		r.reporter.Warning(fmt.Sprintf("run folder %s is in use by another process; the run waits until that has ended", r.job.RunDir()))
+	}
+	if unlock, err = checkpoint.Lock(ctx, r.job.RunDir(), busy); err != nil {
 		return nil, err
 	}
 	if err := r.folder.Clean(); err != nil {

@@ -214,6 +214,33 @@ func TestResumeFromADamagedCheckpointFallsBack(t *testing.T) {
 	assert.Len(t, r.steps, 5)
 }
 
+// letsGo releases what a run waits for, at its first warning.
+type letsGo struct {
+	*recorder
+	unlock func()
+}
+
+func (r letsGo) Warning(message string) {
+	r.recorder.Warning(message)
+	r.unlock()
+}
+
+func TestARunFolderInUseIsWaitedForAloud(t *testing.T) {
+	j := fixture.Job(t, t.TempDir())
+	require.NoError(t, j.Check())
+	require.NoError(t, os.MkdirAll(j.RunDir(), 0o755))
+	unlock, err := checkpoint.Lock(context.Background(), j.RunDir(), nil)
+	require.NoError(t, err)
+	control := NewControl()
+	control.Allow(j.Steps)
+	r := letsGo{&recorder{}, unlock}
+	outcome, err := Run(context.Background(), Request{Job: j, CacheDir: t.TempDir()}, &fake.Engine{}, control, r)
+	require.NoError(t, err)
+	assert.Equal(t, Completed, outcome)
+	require.Len(t, r.warnings, 1)
+	assert.Contains(t, r.warnings[0], j.RunDir()+" is in use by another process")
+}
+
 func TestResumeSelections(t *testing.T) {
 	tests := []struct {
 		resume  string

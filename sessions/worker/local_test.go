@@ -82,7 +82,7 @@ func TestAPanicEndsOneSessionAndGivesEverythingBack(t *testing.T) {
 	assert.Contains(t, finished.Error.Message, "ordered by the test")
 	s.end()
 	assert.Zero(t, e.open, "the model is closed")
-	unlock, err := checkpoint.Lock(t.Context(), j.RunDir())
+	unlock, err := checkpoint.Lock(t.Context(), j.RunDir(), nil)
 	require.NoError(t, err, "the run folder is free")
 	unlock()
 }
