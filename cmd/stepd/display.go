@@ -34,9 +34,6 @@ const barTemplate = `{{string . "work"}} {{counters . }} {{bar . "[" "=" ">" " "
 
 func newDisplay(out io.Writer, j *job.Job, asJSON bool) *display {
 	d := &display{out: out, job: j, asJSON: asJSON}
-	for _, warning := range j.Warnings {
-		fmt.Fprintln(os.Stderr, "warning:", warning)
-	}
 	if file, ok := out.(*os.File); ok && !asJSON && term.IsTerminal(int(file.Fd())) {
 		d.bar = pb.ProgressBarTemplate(barTemplate).Start64(j.End())
 	}
@@ -95,6 +92,12 @@ func (d *display) event(event sessions.Event) (done bool, err error) {
 		d.print(map[string]any{"type": "resumed", "step": r.Step, "path": r.Checkpoint}, "continuing from step %d: %s", r.Step, r.Checkpoint)
 	case sessions.KindState:
 		return d.state(event)
+	case sessions.KindWarning:
+		var m sessions.MessageEvent
+		if err := json.Unmarshal(event.Data, &m); err != nil {
+			return true, err
+		}
+		d.print(map[string]any{"type": "warning", "message": m.Message}, "warning: %s", m.Message)
 	case sessions.KindError, sessions.KindSampleFailed:
 		var m sessions.MessageEvent
 		if err := json.Unmarshal(event.Data, &m); err != nil {

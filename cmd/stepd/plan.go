@@ -33,6 +33,9 @@ func planCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			for _, warning := range j.Warnings {
+				_, _ = fmt.Fprintln(command.ErrOrStderr(), "warning:", warning)
+			}
 			if asJSON {
 				return json.NewEncoder(command.OutOrStdout()).Encode(plan)
 			}
