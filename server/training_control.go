@@ -47,10 +47,14 @@ func (s *Server) cancelTraining(c *fiber.Ctx) error {
 	if session == nil || session.Snapshot().Finished() {
 		return noActiveTraining().send(c)
 	}
+	outcome := "The training job stops after its current step, with a checkpoint."
+	if session.Snapshot().QueuePosition > 0 {
+		outcome = "The training job has left the queue."
+	}
 	if err := s.cancelJob(session); err != nil {
 		return failedToCancel(err.Error()).send(c)
 	}
-	return trainingCancelled(session.ID()).send(c)
+	return trainingCancelled(session.ID(), outcome).send(c)
 }
 
 func (s *Server) cancelJob(session *sessions.Session) error {

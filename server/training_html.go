@@ -88,8 +88,8 @@ func failedToStart(reason string) alert {
 	return alert{Kind: "danger", Icon: "fa-exclamation-triangle", Heading: "Failed to Start Training", Text: reason}
 }
 
-func trainingCancelled(id string) alert {
-	return alert{Kind: "warning", Icon: "fa-hand-paper", Heading: "Training Cancelled", Text: "The training job stops after its current step, with a checkpoint.", JobID: id}
+func trainingCancelled(id, outcome string) alert {
+	return alert{Kind: "warning", Icon: "fa-hand-paper", Heading: "Training Cancelled", Text: outcome, JobID: id}
 }
 
 func noActiveTraining() alert {

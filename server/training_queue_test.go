@@ -41,7 +41,7 @@ func TestQueue(t *testing.T) {
 	}
 	assert.Equal(t, []string{"running", "queued", "queued"}, []string{queue.Jobs[0].Status, queue.Jobs[1].Status, queue.Jobs[2].Status})
 
-	assert.Contains(t, a.post("cancel", options{"job_id": third}).body, "</i> Training Cancelled</h6>")
+	assert.Contains(t, a.post("cancel", options{"job_id": third}).body, "</i> Training Cancelled</h6><p>The training job has left the queue.</p>")
 	a.waitState(third, sessions.Aborted)
 	assert.Contains(t, a.post("cancel", options{"job_id": third}).body, "</i> No Active Training</h6>", "it has ended")
 	assert.Contains(t, a.post("cancel", options{"job_id": "00000000"}).body, "</i> No Active Training</h6>", "unknown")

@@ -34,8 +34,8 @@ func TestBoxes(t *testing.T) {
 		"rejected":      {trainingRejected("busy"), `<div class="alert alert-warning"><h6><i class="fas fa-exclamation-triangle"></i> Training Rejected</h6><p class="mb-0">busy</p></div>`},
 		"failed":        {failedToStart("<disk>"), danger + `Failed to Start Training</h6><p class="mb-0">&lt;disk&gt;</p></div>`},
 		"cancel failed": {failedToCancel("why"), danger + `Failed to Cancel Training</h6><p class="mb-0">why</p></div>`},
-		"cancelled": {trainingCancelled("ab12cd34"), `<div class="alert alert-warning"><h6><i class="fas fa-hand-paper"></i> Training Cancelled</h6>` +
-			`<p>The training job stops after its current step, with a checkpoint.</p><p class="mb-0"><small>Job ID: ab12cd34</small></p></div>`},
+		"cancelled": {trainingCancelled("ab12cd34", "The job <stops>."), `<div class="alert alert-warning"><h6><i class="fas fa-hand-paper"></i> Training Cancelled</h6>` +
+			`<p>The job &lt;stops&gt;.</p><p class="mb-0"><small>Job ID: ab12cd34</small></p></div>`},
 		"nothing to cancel": {noActiveTraining(), `<div class="alert alert-info"><h6><i class="fas fa-info-circle"></i> No Active Training</h6>` +
 			`<p class="mb-0">There is no active training job to cancel.</p></div>`},
 	} {
