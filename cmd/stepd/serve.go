@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -90,7 +88,7 @@ func serve(o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal(context.Background())
 	defer stop()
 	manager, err := sessions.Open(ctx, sessions.Options{DataDir: o.data, Logger: log, Scripts: o.allow, Launcher: worker.Command{Path: program, Args: []string{"worker"}}})
 	if err != nil {
@@ -113,7 +111,6 @@ func serve(o serveOptions) error {
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
-		stop() // a second signal ends the program at once
 		log.Info("ending: every session finishes its step and writes a checkpoint")
 	}
 	ended, cancel := context.WithTimeout(context.Background(), shutdownGrace)

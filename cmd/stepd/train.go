@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -77,7 +75,7 @@ func train(out io.Writer, o trainOptions) error {
 
 // follow runs the job's session to its end and shows its events.
 func follow(out io.Writer, manager *sessions.Manager, j *job.Job, o trainOptions) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal(context.Background())
 	defer stop()
 	for _, old := range manager.Sessions() { // of an earlier call of this command
 		if err := manager.Delete(ctx, old.ID()); err != nil {
@@ -96,7 +94,6 @@ func follow(out io.Writer, manager *sessions.Manager, j *job.Job, o trainOptions
 	defer show.close()
 	go func() {
 		<-ctx.Done()
-		stop()
 		_ = session.Abort(context.Background())
 	}()
 	feed := session.Subscribe(0)
