@@ -39,6 +39,8 @@ type hub struct {
 	newest  int64   // Seq up to which events have been looked at
 	jobs    map[string]*jobProgress
 	changed chan struct{} // closed, and replaced, by news
+
+	past past
 }
 
 // entry is one event of a job, encoded.
@@ -142,7 +144,7 @@ func (h *hub) next(ctx context.Context, after int64) ([]entry, int64, error) {
 		found, upTo, changed, missing := h.since(after)
 		if missing {
 			var err error
-			if found, upTo, err = h.readBack(ctx, after); err != nil {
+			if found, upTo, err = h.past.read(ctx, h, after); err != nil {
 				return nil, after, err
 			}
 		}
@@ -185,21 +187,6 @@ func (h *hub) since(after int64) (found []entry, upTo int64, changed <-chan stru
 		return found, found[len(found)-1].seq, h.changed, false
 	}
 	return found, max(after, h.newest), h.changed, false
-}
-
-// readBack returns events that are no longer in memory.
-func (h *hub) readBack(ctx context.Context, after int64) ([]entry, int64, error) {
-	events, err := h.manager.Subscribe(after).Next(ctx)
-	if err != nil {
-		return nil, after, err
-	}
-	var found []entry
-	for _, e := range events {
-		if session, err := h.manager.Session(e.Session); err == nil && isTraining(session) {
-			found = append(found, encodeEntry(session, e))
-		}
-	}
-	return found, events[len(events)-1].Seq, nil
 }
 
 // recent is a Seq after which there are at most recentEvents events.
