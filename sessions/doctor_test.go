@@ -97,3 +97,10 @@ func TestDoctorStaysAwayFromARunningServer(t *testing.T) {
 	require.ErrorContains(t, err, "in use by another server; end that one")
 	require.NotContains(t, err.Error(), "context", "the reason is for people")
 }
+
+func TestABrokenIndexPointsToTheDoctor(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, store.FileName), []byte("this is no database, whatever it is"), 0o644))
+	_, err := Open(t.Context(), Options{DataDir: dir})
+	require.ErrorContains(t, err, "stepd doctor")
+}

@@ -46,7 +46,7 @@ func Open(ctx context.Context, options Options) (*Manager, error) {
 		unreadable: map[string]bool{}, leaving: map[*Session]bool{}, changed: make(chan struct{})}
 	if m.store, err = store.Open(ctx, options.DataDir); err != nil {
 		unlock()
-		return nil, err
+		return nil, fmt.Errorf("%w; stepd doctor checks the index and, with --repair, makes a broken one again", err)
 	}
 	m.store.Fault = options.fault
 	if err := m.load(ctx); err != nil {
