@@ -101,6 +101,6 @@ func TestDoctorStaysAwayFromARunningServer(t *testing.T) {
 func TestABrokenIndexPointsToTheDoctor(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, store.FileName), []byte("this is no database, whatever it is"), 0o644))
-	_, err := Open(t.Context(), Options{DataDir: dir})
+	_, err := Open(testContext(t), Options{DataDir: dir, Launcher: localWorker(t)})
 	require.ErrorContains(t, err, "stepd doctor")
 }
