@@ -16,7 +16,7 @@ import (
 // Problem is one entry of a 422 answer, in the shape that FastAPI clients parse.
 type Problem struct {
 	Type    string         `json:"type"`
-	Loc     []any          `json:"loc"` // "body", "query" or "path", then the way to the field
+	Loc     []any          `json:"loc"` // "body", "query", "path" or "header", then the way to the field
 	Message string         `json:"msg"`
 	Input   any            `json:"input"`
 	Context map[string]any `json:"ctx,omitempty"`

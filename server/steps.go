@@ -21,7 +21,7 @@ type grantResult struct {
 }
 
 var grantStepsSpec = Spec{
-	Headers: []Field{{Name: "Idempotency-Key", Kind: job.Text, Doc: "a repeated request with this key adds nothing"}},
+	Headers: []Field{{Name: "Idempotency-Key", Kind: job.Text, Doc: "a repeated request with this key and the same steps adds nothing"}},
 	Body: Body{Media: []string{mediaJSON}, Open: true,
 		Fields: []Field{
 			{Name: "steps", Kind: job.Int, Required: true, Min: 1, Max: largestInteger, Doc: "optimizer steps to add to the budget"},
@@ -58,6 +58,8 @@ func (s *Server) grantSteps(c *fiber.Ctx) error {
 		return failure(http.StatusNotFound, sessionNotFound)
 	case errors.Is(err, sessions.ErrBadGrant):
 		return failure(http.StatusBadRequest, "steps: %v", err)
+	case errors.Is(err, sessions.ErrKeyReused):
+		return Problems{{Type: "value_error", Loc: []any{"header", "Idempotency-Key"}, Message: "Idempotency-Key: " + err.Error(), Input: c.Get("Idempotency-Key")}}
 	case errors.Is(err, sessions.ErrClosed):
 		return failure(http.StatusServiceUnavailable, "%v", err)
 	case err != nil:

@@ -62,6 +62,12 @@ func TestGrantsAreIdempotentByKey(t *testing.T) {
 	// The key must have been copied out of the request it came with.
 	assert.Equal(t, int64(4), a.grant("one", map[string]any{"steps": 2}, "Idempotency-Key", "other").Status.CompletedSteps)
 	assert.Equal(t, int64(4), a.grant("one", map[string]any{"steps": 2}, "Idempotency-Key", "first").Status.CompletedSteps)
+	refused := a.request("POST", "/sessions/one/steps", map[string]any{"steps": 5}, "Idempotency-Key", "first")
+	assert.Equal(t, http.StatusUnprocessableEntity, refused.status)
+	for _, text := range []string{`["header","Idempotency-Key"]`, "it was for 2 steps", "this request is for 5"} {
+		assert.Contains(t, refused.body, text)
+	}
+	assert.Equal(t, int64(4), a.get("one").CompletedSteps)
 }
 
 func TestAbortEndsAWaitingGrant(t *testing.T) {

@@ -13,14 +13,27 @@ import (
 )
 
 // grant adds to the budget. It runs in the actor's goroutine, as everything in this file.
-func (a *actor) grant(request GrantRequest) Grant {
+func (a *actor) grant(request GrantRequest) (Grant, error) {
 	if request.Key != "" {
 		for _, g := range a.grants {
 			if g.Key == request.Key {
-				return Grant{Granted: g.Steps, Repeated: true, number: g.Number}
+				return a.repeat(g, request.Steps)
 			}
 		}
 	}
+	return a.addGrant(request), nil
+}
+
+// repeat answers a key that was sent before. A grant that was clipped at the cap was for more steps than are stored.
+func (a *actor) repeat(g store.Grant, steps int64) (Grant, error) {
+	clipped := a.state.MaxSteps != nil && g.Target == *a.state.MaxSteps
+	if steps != g.Steps && !(clipped && steps > g.Steps) {
+		return Grant{}, fmt.Errorf("%w: it was for %d steps, and this request is for %d; send another key for another grant", ErrKeyReused, g.Steps, steps)
+	}
+	return Grant{Granted: g.Steps, Repeated: true, number: g.Number}, nil
+}
+
+func (a *actor) addGrant(request GrantRequest) Grant {
 	if a.state.State.Terminal() {
 		return Grant{AlreadyFinished: true}
 	}

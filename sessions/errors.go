@@ -21,6 +21,8 @@ var (
 	ErrClosed = errors.New("server is shutting down")
 	// ErrBadGrant: the number of steps is not positive, or adding it would overflow.
 	ErrBadGrant = errors.New("steps must be positive")
+	// ErrKeyReused: the key of a grant was sent before with another number of steps.
+	ErrKeyReused = errors.New("the key belongs to another grant")
 	// ErrBadID: the id cannot be used for a session.
 	ErrBadID = errors.New("session id cannot be used")
 )

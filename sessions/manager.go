@@ -189,7 +189,7 @@ func (m *Manager) create(ctx context.Context, request CreateRequest, j *job.Job)
 		a.warn(warning)
 	}
 	if request.Grant > 0 {
-		a.grant(GrantRequest{Steps: request.Grant})
+		a.addGrant(GrantRequest{Steps: request.Grant})
 	}
 	if position := m.queues.join(s); position > 0 {
 		a.wait(position)

@@ -109,7 +109,8 @@ func (s *Session) goneError() error {
 type GrantRequest struct {
 	// Steps to add to the budget, positive; clipped so that the budget stays within MaxSteps.
 	Steps int64
-	// Key makes the request idempotent: a repeated key adds nothing and refers to the first grant. Empty: none.
+	// Key makes the request idempotent: a repeated key with the same Steps adds nothing and refers to the first grant.
+	// Empty: none.
 	Key string
 }
 
@@ -140,15 +141,16 @@ type GrantResult struct {
 }
 
 // Grant adds steps to the budget and returns when that is durable. An Interrupted session starts again from its last
-// checkpoint. Errors: ErrBadGrant, ErrClosed, ErrNotFound (deleted).
+// checkpoint. Errors: ErrBadGrant, ErrKeyReused, ErrClosed, ErrNotFound (deleted).
 func (s *Session) Grant(ctx context.Context, request GrantRequest) (Grant, error) {
 	if request.Steps <= 0 || request.Steps > math.MaxInt64/4 {
 		return Grant{}, fmt.Errorf("%w, not %d", ErrBadGrant, request.Steps)
 	}
 	var grant Grant
 	err := s.actor.do(ctx, func() error {
-		grant = s.actor.grant(request)
-		return nil
+		var err error
+		grant, err = s.actor.grant(request)
+		return err
 	})
 	return grant, err
 }
