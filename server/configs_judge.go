@@ -117,9 +117,9 @@ func (s *Server) judgeOptions(options map[string]any, thorough bool) *verdict {
 const receiverCheckWait = 3 * time.Second
 
 // translate turns options into a job with what this server knows and allows. A thorough one also reads the pictures where
-// the number of steps depends on them, and asks DNS for the receivers of events.
+// the number of steps depends on them, looks at the output folder, and asks DNS for the receivers of events.
 func (s *Server) translate(options simpletuner.Options, thorough bool) (*simpletuner.Translation, error) {
-	request := simpletuner.Request{Options: options, Roots: s.simpleTunerRoots(), Script: s.options.Script}
+	request := simpletuner.Request{Options: options, Roots: s.simpleTunerRoots(), Script: s.options.Script, CheckOutput: thorough}
 	if thorough {
 		request.Prober = s.options.Prober
 	}

@@ -68,6 +68,8 @@ var validations = map[string]struct {
 	"steps in words":            {options{"max_train_steps": "abc"}, "Validation Failed", []string{"--max_train_steps"}},
 	"negative steps":            {options{"max_train_steps": "-5"}, "Validation Failed", []string{"--max_train_steps"}},
 	"no output":                 {options{"output_dir": ""}, "Validation Failed", []string{"--output_dir", "Output directory is required."}},
+	"output nobody can write":   {options{"output_dir": "/proc/x"}, "Validation Failed", []string{"--output_dir", "/proc/x cannot be written"}},
+	"missing checkpoint":        {options{"resume_from_checkpoint": "checkpoint-999"}, "Validation Failed", []string{"--resume_from_checkpoint", "holds no checkpoint-999"}},
 	"tiny resolution":           {options{"resolution": "64", "data_backend_config": "bare.json"}, "Validation Failed", []string{"--resolution"}},
 	"huge resolution":           {options{"resolution": "8192", "data_backend_config": "bare.json"}, "Validation Warnings", []string{"--resolution"}},
 	"quantised full tune":       {options{"base_model_precision": "int8-quanto"}, "Validation Failed", []string{"--base_model_precision"}},

@@ -290,3 +290,29 @@ func TestValidationAndFiles(t *testing.T) {
 		require.Equal(t, want, got.Job.Resume)
 	}
 }
+
+func TestTheOutputFolderIsLookedAt(t *testing.T) {
+	dir := t.TempDir()
+	run := filepath.Join(dir, "run")
+	require.NoError(t, os.MkdirAll(filepath.Join(run, "checkpoint-3-rolling"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
+	for _, test := range []struct{ output, resume, problem string }{
+		{run, "latest", ""},
+		{filepath.Join(dir, "not", "yet"), "latest", ""},
+		{run, "checkpoint-3", ""},
+		{run, "checkpoint-3-rolling", ""},
+		{run, "checkpoint-999", "--resume_from_checkpoint: " + run + " holds no checkpoint-999"},
+		{filepath.Join(dir, "not", "yet"), "checkpoint-3", "--resume_from_checkpoint: "},
+		{"/proc/x", "latest", "--output_dir: /proc/x cannot be written"},
+		{filepath.Join(dir, "file", "x"), "latest", "--output_dir: "},
+	} {
+		changes := map[string]string{"output_dir": test.output, "resume_from_checkpoint": test.resume}
+		_, err := Translate(Request{Options: changedForm(changes), Roots: makeRoots(t), CheckOutput: true})
+		if test.problem == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorContains(t, err, test.problem)
+	}
+	require.NoDirExists(t, filepath.Join(dir, "not"), "looking makes nothing")
+}

@@ -37,6 +37,8 @@ type Request struct {
 	Receiver func(job.Webhook) []job.Problem
 	// Prober reads picture sizes, which a run of whole epochs needs to know its number of steps; nil: such runs are refused.
 	Prober dataset.Prober
+	// CheckOutput also refuses an output folder that cannot be written, and a checkpoint that is not there.
+	CheckOutput bool
 }
 
 // Translation is the outcome of Translate.

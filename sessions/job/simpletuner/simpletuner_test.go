@@ -57,12 +57,16 @@ func fastPath() map[string][]string {
 // translate reads a form with fields changed; "" in place of a list takes a field out.
 func translate(t *testing.T, roots Roots, changes map[string]string) (*Translation, error) {
 	t.Helper()
+	return Translate(Request{Options: changedForm(changes), Roots: roots})
+}
+
+func changedForm(changes map[string]string) Options {
 	form := fastPath()
 	for name, value := range changes {
 		form["--"+name] = []string{value}
 	}
 	options, _ := FromForm(form)
-	return Translate(Request{Options: options, Roots: roots})
+	return options
 }
 
 // environment is the tutorial's saved configuration, with the dashed and plain keys that its commands leave.

@@ -1,7 +1,11 @@
 package simpletuner
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -247,6 +251,9 @@ func (t *translation) output() {
 	}
 	t.job.Save.Style = job.StyleSimpleTuner
 	t.resume()
+	if t.request.CheckOutput && !t.hasProblem("output_dir", "resume_from_checkpoint") {
+		t.checkOutput()
+	}
 }
 
 func (t *translation) resume() {
@@ -259,4 +266,41 @@ func (t *translation) resume() {
 			t.refuse(option("resume_from_checkpoint"), "%q is neither latest nor the name of a checkpoint folder, as checkpoint-500", text)
 		}
 	}
+}
+
+// checkOutput looks at the run folder, which need not exist yet.
+func (t *translation) checkOutput() {
+	dir := t.job.RunDir()
+	if err := probeFolder(dir); err != nil {
+		t.refuse(option("output_dir"), "%s cannot be written (%v); name another folder, or give the server's user the right to write there", dir, err)
+	}
+	if t.job.Resume == job.ResumeLatest {
+		return
+	}
+	// The checkpoint of a step has one of two names, and either finds it.
+	name := strings.TrimSuffix(t.job.Resume, rollingSuffix)
+	for _, name := range []string{name, name + rollingSuffix} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.IsDir() {
+			return
+		}
+	}
+	t.refuse(option("resume_from_checkpoint"), "%s holds no %s; name a checkpoint that is there, or latest", dir, t.job.Resume)
+}
+
+// rollingSuffix ends the names of checkpoints that are kept apart.
+const rollingSuffix = "-rolling"
+
+// probeFolder tells whether files can be made in a folder, or where it would have to be made.
+func probeFolder(dir string) error {
+	for parent := filepath.Dir(dir); parent != dir; dir, parent = parent, filepath.Dir(parent) {
+		if _, err := os.Lstat(dir); err == nil {
+			break
+		}
+	}
+	probe, err := os.MkdirTemp(dir, ".tmp-")
+	var failed *fs.PathError
+	if errors.As(err, &failed) { // without the made-up name
+		return fmt.Errorf("nothing can be made in %s: %w", dir, failed.Err)
+	}
+	return os.Remove(probe)
 }
