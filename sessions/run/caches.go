@@ -134,13 +134,13 @@ func (r *run) fillImages(ctx context.Context, c *cache.Cache) ([]string, error) 
 		return r.session.EncodeImages(ctx, chunk)
 	}}
 	dropped := map[int]bool{}
-	f.bad = func(k int, err error) error {
-		if !r.job.SkipBadImages {
-			return fmt.Errorf("picture %s: %w; repair or remove it, or train without it (%s)", samples[k].Path, err, dataset.SkipBadOptions)
+	if r.job.SkipBadImages {
+		f.bad = func(k int, err error) {
+			dropped[k] = true
+			r.reporter.Warning(fmt.Sprintf("picture is left out: %s: %v", samples[k].Path, err))
 		}
-		dropped[k] = true
-		r.reporter.Warning(fmt.Sprintf("picture is left out: %s: %v", samples[k].Path, err))
-		return nil
+	} else {
+		f.bad, f.verdict = collectBad(samples)
 	}
 	paths, err := f.fill(ctx, recipes)
 	if err != nil || len(dropped) == 0 {
@@ -155,6 +155,25 @@ func (r *run) fillImages(ctx context.Context, c *cache.Cache) ([]string, error) 
 		}
 	}
 	return kept, r.dropSamples(dropped)
+}
+
+// collectBad returns what makes one error of all the pictures of a chunk that cannot be decoded.
+func collectBad(samples []dataset.Sample) (bad func(k int, err error), verdict func() error) {
+	var problems []dataset.Problem
+	named := map[string]bool{} // a picture may be in several samples
+	bad = func(k int, err error) {
+		if path := samples[k].Path; !named[path] {
+			named[path] = true
+			problems = append(problems, dataset.Problem{Path: path, Reason: err.Error()})
+		}
+	}
+	verdict = func() error {
+		if len(problems) == 0 {
+			return nil
+		}
+		return engine.Errorf(engine.Invalid, "%v", &dataset.BadPicturesError{Bad: problems})
+	}
+	return bad, verdict
 }
 
 // stageProgress makes the progress of chunks that of the whole list.

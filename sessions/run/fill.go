@@ -16,8 +16,10 @@ type filler struct {
 	atOnce int    // entries between two commits
 	// encode is given positions of recipes, and where to write their files.
 	encode func(ctx context.Context, missing []int, out []string) error
-	// bad is told of the one item that cannot be encoded; nil goes on without it. Without bad the error ends the filling.
-	bad func(position int, err error) error
+	// bad is told of each item of a chunk that cannot be encoded. Without bad the error ends the filling.
+	bad func(position int, err error)
+	// verdict, asked after each chunk, tells whether to go on without the bad ones; nil goes on.
+	verdict func() error
 
 	keys  []cache.Key
 	paths map[cache.Key]string
@@ -36,6 +38,11 @@ func (f *filler) fill(ctx context.Context, recipes []cache.Recipe) ([]string, er
 		missing = missing[len(chunk):]
 		if err := f.make(ctx, chunk); err != nil {
 			return nil, err
+		}
+		if f.verdict != nil {
+			if err := f.verdict(); err != nil {
+				return nil, err
+			}
 		}
 		r.stage.done += int64(len(chunk))
 	}
@@ -71,14 +78,15 @@ func (f *filler) lookUp(recipes []cache.Recipe) (missing []int, err error) {
 	return missing, nil
 }
 
-// make encodes a chunk. One that fails because of an item is halved until the item is found.
+// make encodes a chunk. One that fails because of an item is halved until each such item is found.
 func (f *filler) make(ctx context.Context, chunk []int) error {
 	err := f.run.whenSpace(ctx, "cache", func() error { return f.encodeChunk(ctx, chunk) })
 	if f.bad == nil || !isOfItem(err) {
 		return err
 	}
 	if len(chunk) == 1 {
-		return f.bad(chunk[0], err)
+		f.bad(chunk[0], err)
+		return nil
 	}
 	half := len(chunk) / 2
 	if err := f.make(ctx, chunk[:half]); err != nil {

@@ -27,11 +27,18 @@ func cutShort(t *testing.T, path string) {
 func TestAPictureThatCannotBeDecoded(t *testing.T) {
 	j := fixture.Job(t, t.TempDir())
 	broken := filepath.Join(j.Datasets[0].Folder, "2.png")
+	second := filepath.Join(j.Datasets[0].Folder, "4.png")
+	intact, err := os.ReadFile(second)
+	require.NoError(t, err)
 	cutShort(t, broken)
-	_, _, err := whole(t, j)
+	cutShort(t, second)
+	_, _, err = whole(t, j)
+	require.ErrorContains(t, err, "2 pictures cannot be used")
 	require.ErrorContains(t, err, broken)
+	require.ErrorContains(t, err, second)
 	require.ErrorContains(t, err, "train.skip_bad_images")
 
+	require.NoError(t, os.WriteFile(second, intact, 0o644))
 	j.SkipBadImages = true
 	r, outcome, err := whole(t, j)
 	require.NoError(t, err)
