@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -163,7 +164,9 @@ func changedFields(info *checkpoint.Info, now []byte) ([]string, error) {
 // flatten turns JSON into one entry per leaf, by path.
 func flatten(data []byte) (map[string]string, error) {
 	var value any
-	if err := json.Unmarshal(data, &value); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber() // a float64 would make neighbouring seeds above 2^53 one
+	if err := decoder.Decode(&value); err != nil {
 		return nil, err
 	}
 	leaves := map[string]string{}

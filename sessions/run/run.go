@@ -146,9 +146,9 @@ func (r *run) loop(ctx context.Context) error {
 		case r.step >= r.job.End():
 			return r.complete(ctx, requests)
 		case requests.abort:
-			return errors.Join(errEnding, r.save(ctx, "abort"))
+			return r.end(ctx, "abort")
 		case requests.stop:
-			return errors.Join(errEnding, r.save(ctx, "stop"))
+			return r.end(ctx, "stop")
 		}
 		if err := r.serve(ctx, requests); err != nil {
 			return err
@@ -187,6 +187,14 @@ func (r *run) pause(ctx context.Context) error {
 	}
 	r.reporter.Paused(r.step)
 	return r.control.wait(ctx, r.step)
+}
+
+// end makes the last checkpoint of a run that was told to end, and ends it also without one.
+func (r *run) end(ctx context.Context, reason string) error {
+	if err := r.save(ctx, reason); err != nil {
+		r.reporter.Warning(fmt.Sprintf("the run ends without a checkpoint of step %d; the steps since the last one are lost: %v", r.step, err))
+	}
+	return errEnding
 }
 
 // complete makes the final files and serves what was asked for until the end.

@@ -286,6 +286,15 @@ func TestChangedJobFieldsAreReported(t *testing.T) {
 	assert.Len(t, r.warnings, 1)
 }
 
+func TestLargeNumbersOfAJobAreCompared(t *testing.T) {
+	before, err := flatten([]byte(`{"engine":{"seed":9007199254740993,"lr":0.1}}`))
+	require.NoError(t, err)
+	now, err := flatten([]byte(`{"engine":{"seed":9007199254740992,"lr":0.1}}`))
+	require.NoError(t, err)
+	assert.NotEqual(t, before["engine.seed"], now["engine.seed"])
+	assert.Equal(t, before["engine.lr"], now["engine.lr"])
+}
+
 // fullDisk has no space for manifests until it is freed.
 type fullDisk struct {
 	checkpoint.OS
@@ -326,6 +335,27 @@ func TestAFullDiskIsWaitedFor(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, Completed, outcome)
 		assert.Len(t, r.checkpoints, 1)
+	}
+}
+
+func TestARunThatEndsWithoutACheckpointSaysSo(t *testing.T) {
+	for outcome, end := range map[Outcome]func(*Control){Aborted: (*Control).Abort, Stopped: (*Control).Stop} {
+		j := fixture.Job(t, t.TempDir())
+		r, control := &recorder{}, NewControl()
+		control.Allow(j.Steps)
+		r.onStep = func(step int64) {
+			if step == 3 {
+				end(control)
+			}
+		}
+		disk := fullDisk{refused: make(chan struct{}, 1000), freed: &atomic.Bool{}}
+		got, err := Run(context.Background(), Request{Job: j, CacheDir: t.TempDir(), FS: disk}, &fake.Engine{}, control, r)
+		require.NoError(t, err)
+		assert.Equal(t, outcome, got)
+		assert.Empty(t, r.checkpoints)
+		require.Len(t, r.warnings, 1)
+		assert.Contains(t, r.warnings[0], "without a checkpoint of step 3")
+		assert.Contains(t, r.warnings[0], "no space left")
 	}
 }
 
