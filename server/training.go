@@ -168,15 +168,13 @@ func (s *Server) startTraining(c *fiber.Ctx) error {
 		s.options.Logger.Error("training job cannot be started", zap.Error(err))
 		return failedToStart(err.Error()).send(c)
 	}
+	notices := append(sub.translation.Warnings, sub.translation.Notices...)
 	if sub.environment != "" {
-		if problems := problemsOf(simpletuner.CheckValues(sub.options)); len(problems) > 0 {
-			return saved(c, true, "Failed to save: "+strings.Join(problems, "; "))
-		}
 		if err := s.options.Configs.Save(sub.environment, withoutDefaults(sub.options)); err != nil {
 			s.options.Logger.Warn("environment cannot be saved", zap.String("environment", sub.environment), zap.Error(err))
+			notices = append(notices, "The job runs, but its options could not be saved in the active environment: "+err.Error())
 		}
 	}
-	notices := append(sub.translation.Warnings, sub.translation.Notices...)
 	if position := session.Snapshot().QueuePosition; position > 0 {
 		return trainingQueued(session.ID(), fmt.Sprintf("Your job is queued at position %d.", position), notices).send(c)
 	}

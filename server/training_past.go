@@ -2,17 +2,15 @@ package server
 
 import (
 	"context"
-	"errors"
 	"sync"
-	"time"
 )
 
 const (
 	// pastPages are kept of what was read from the store, since readers that replay a job from its beginning want the same
 	// pages.
 	pastPages = 32
-	// pastWait bounds the wait for events that may have been deleted.
-	pastWait = time.Second
+	// pastEvents is the length of a page.
+	pastEvents = 256
 )
 
 // past are events that are no longer in the hub's memory.
@@ -35,16 +33,14 @@ func (p *past) read(ctx context.Context, h *hub, after int64) ([]entry, int64, e
 	if known, ok := p.pages[after]; ok {
 		return known.entries, known.upTo, nil
 	}
-	limited, cancel := context.WithTimeout(ctx, pastWait)
-	defer cancel()
-	events, err := h.manager.Subscribe(after).Next(limited)
-	switch {
-	case err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
-		return nil, h.recent(), nil // what there was has been deleted
-	case err != nil:
+	found := page{upTo: h.recent()} // when what there was has been deleted
+	events, err := h.manager.Events(ctx, after, pastEvents)
+	if err != nil {
 		return nil, after, err
 	}
-	found := page{upTo: events[len(events)-1].Seq}
+	if len(events) > 0 {
+		found.upTo = events[len(events)-1].Seq
+	}
 	for _, e := range events {
 		if session, err := h.manager.Session(e.Session); err == nil && isTraining(session) {
 			found.entries = append(found.entries, encodeEntry(session, e))

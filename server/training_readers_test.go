@@ -53,15 +53,19 @@ func TestStatusIsCheap(t *testing.T) {
 	}})
 	id := a.start(a.fastPath(options{"max_train_steps": "100000", "validation_disable": "true"}))
 	a.wait(id, func(s sessions.Snapshot) bool { return s.Completed > 10 })
-	times := make([]time.Duration, 0, 500)
-	for range cap(times) {
-		began := time.Now()
-		response, err := http.Get("http://" + a.address + "/api/training/status")
-		require.NoError(t, err)
-		require.NoError(t, response.Body.Close())
-		times = append(times, time.Since(began))
+	// What a request takes depends on the machine's other work, so it is compared with one that tells next to nothing.
+	times := map[string][]time.Duration{}
+	for range 300 {
+		for _, path := range []string{"/api/version", "/api/training/status"} {
+			began := time.Now()
+			response, err := http.Get("http://" + a.address + path)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+			times[path] = append(times[path], time.Since(began))
+		}
 	}
-	slices.Sort(times)
-	t.Logf("p50 %v, p99 %v", times[len(times)/2], times[len(times)*99/100])
-	assert.Less(t, times[len(times)/2], 20*time.Millisecond, "far from what a machine under load may need")
+	median := func(path string) time.Duration { return slices.Sorted(slices.Values(times[path]))[len(times[path])/2] }
+	plain, status := median("/api/version"), median("/api/training/status")
+	t.Logf("median %v, of a plain answer %v", status, plain)
+	assert.Less(t, status, 20*plain)
 }

@@ -107,11 +107,13 @@ func (s *Session) Subscribe(after int64) *Feed {
 
 // Subscribe returns a reader of the events of all sessions with a Seq above after.
 func (m *Manager) Subscribe(after int64) *Feed {
-	read := func(ctx context.Context, after int64, limit int) ([]Event, error) {
-		rows, err := m.store.AllEvents(ctx, after, limit)
-		return m.events(rows, err)
-	}
-	return &Feed{manager: m, after: after, read: read, position: func(e Event) int64 { return e.Seq }, pending: m.newest}
+	return &Feed{manager: m, after: after, read: m.Events, position: func(e Event) int64 { return e.Seq }, pending: m.newest}
+}
+
+// Events returns up to limit events of all sessions with a Seq above after, without waiting.
+func (m *Manager) Events(ctx context.Context, after int64, limit int) ([]Event, error) {
+	rows, err := m.store.AllEvents(ctx, after, limit)
+	return m.events(rows, err)
 }
 
 // newest is the newest Seq.
