@@ -37,7 +37,8 @@ type actor struct {
 	stopping  bool               // the manager closes
 	deleting  bool
 	outcome   run.Outcome
-	fruitless int // workers in a row that ended without a new checkpoint
+	setback   string // the error of a worker that another one can mend
+	fruitless int    // workers in a row that ended without a new checkpoint
 	lastStage time.Time
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -258,6 +259,31 @@ func TestErrorsEndTheSession(t *testing.T) {
 	assert.Equal(t, int64(3), snapshot.LastCheckpointStep(), "the last good state is saved")
 	assert.Contains(t, readLog(t, s.StreamLogs()), "error: "+snapshot.Error)
 	assert.Len(t, kinds(checkEvents(t, s), KindError), 1)
+}
+
+func TestACacheThatIsRemovedInterrupts(t *testing.T) {
+	dir := t.TempDir()
+	caches := filepath.Join(dir, "cache")
+	var once sync.Once
+	removing := &fake.Engine{OnStep: func(_ context.Context, step int64) (err error) {
+		once.Do(func() {
+			if err = os.RemoveAll(caches); err == nil {
+				err = engine.Errorf(engine.NotFound, "cannot open the latents")
+			}
+		})
+		return err
+	}}
+	m := open(t, dir, Options{CacheDir: caches, Launcher: worker.Local{Engine: removing}})
+	s := create(t, m, CreateRequest{Job: fixture.Job(t, dir), Grant: 5})
+	snapshot := waitState(t, s, Interrupted, Failed)
+	require.Equal(t, Interrupted, snapshot.State)
+	for _, text := range []string{"cannot open the latents", caches, "grant steps"} {
+		assert.Contains(t, snapshot.Interruption, text)
+	}
+	_, result := grant(t, s, 3)
+	assert.True(t, result.Consumed)
+	assert.Equal(t, int64(3), result.Snapshot.Completed)
+	checkEvents(t, s)
 }
 
 func TestAKilledWorkerCanBeGrantedAgain(t *testing.T) {

@@ -243,6 +243,8 @@ func (a *actor) pendingSteps(step int64) int64 {
 func (a *actor) workFinished(m worker.Message) {
 	a.outcome = m.Outcome
 	switch {
+	case m.Error != nil && m.Outcome == run.Stopped:
+		a.setback = m.Error.Message
 	case m.Error != nil && a.state.State != Aborting && !a.state.State.Terminal() && !a.stopping:
 		a.fail(codeName(m.Error.Code), m.Error.Message)
 	case m.Error != nil:
@@ -263,8 +265,8 @@ func (a *actor) workerEnded() {
 		a.release()
 	}
 	a.deadline.Stop()
-	outcome := a.outcome
-	a.worker, a.ready, a.endWork, a.release, a.killing, a.outcome = nil, nil, nil, nil, false, ""
+	outcome, setback := a.outcome, a.setback
+	a.worker, a.ready, a.endWork, a.release, a.killing, a.outcome, a.setback = nil, nil, nil, nil, false, "", ""
 	a.state.PID = 0
 	a.fruitless++
 	a.change.dirty = true
@@ -276,6 +278,8 @@ func (a *actor) workerEnded() {
 		a.withoutWorker(exit.Problem)
 	case a.stopping:
 		a.withoutWorker("the server was stopped")
+	case setback != "":
+		a.withoutWorker(setback)
 	default:
 		a.withoutWorker(fmt.Sprintf("the worker was stopped (%s)", outcome))
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/stepd/stepd/sessions/cache"
@@ -24,8 +26,24 @@ func (r *run) fillCaches(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.caching = true
 	err = r.fill(ctx, c)
 	return errors.Join(err, c.Close())
+}
+
+// cacheIsGone tells whether the cache, or files that the training reads, have been removed.
+func (r *run) cacheIsGone() bool {
+	if _, err := os.Stat(r.request.CacheDir); r.caching && errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	for _, sample := range r.cached {
+		for _, path := range []string{sample.Latents, sample.Text} {
+			if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (r *run) fill(ctx context.Context, c *cache.Cache) error {
@@ -41,6 +59,7 @@ func (r *run) fill(ctx context.Context, c *cache.Cache) error {
 	for i, sample := range r.data.manifest.Samples {
 		samples[i] = engine.Sample{Latents: latents[i], Text: texts[sample.Caption]}
 	}
+	r.cached = samples
 	return r.session.SetSamples(samples, engine.TextFile{Path: texts[""]})
 }
 

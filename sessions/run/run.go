@@ -16,14 +16,14 @@ import (
 	"github.com/stepd/stepd/sessions/job"
 )
 
-// Outcome tells why a run ended without an error.
+// Outcome tells why a run ended: without an error, unless it is one that a new run mends.
 type Outcome string
 
 // The outcomes.
 const (
 	Completed Outcome = "completed" // at the last step of the job
 	Aborted   Outcome = "aborted"   // on request, for good
-	Stopped   Outcome = "stopped"   // on request, to be continued
+	Stopped   Outcome = "stopped"   // to be continued; on request, or with an error by what a new run mends
 )
 
 // Request is what to run and where it keeps its caches.
@@ -56,6 +56,8 @@ type run struct {
 	ready   Ready
 	cursor  *dataset.Cursor
 	stage   stageProgress // changed only between calls of the engine
+	cached  []engine.Sample
+	caching bool // the folder of caches was there
 
 	preview  int       // as in job.Sampling; 0 also after previews failed
 	sampling []picture // of the engine's Sample in progress
@@ -70,7 +72,7 @@ type run struct {
 }
 
 // Run trains a job until its end, an abort, a stop or an error. When the error leaves the trained state usable, it is in
-// a checkpoint.
+// a checkpoint. A cache that was removed meanwhile ends it as Stopped and with an error.
 func Run(ctx context.Context, request Request, e engine.Engine, control *Control, reporter Reporter) (Outcome, error) {
 	if request.DiskRetry == 0 {
 		request.DiskRetry = 30 * time.Second
@@ -88,7 +90,12 @@ func Run(ctx context.Context, request Request, e engine.Engine, control *Control
 	err = errors.Join(err, r.close()) // scripts may take long, and need no model
 	r.writeSheet()
 	r.scripts.end(err == nil)
-	return r.outcome(err)
+	outcome, err := r.outcome(err)
+	if err != nil && r.cacheIsGone() {
+		return Stopped, fmt.Errorf("%w; files of the cache %s were removed during the training: go on from the last checkpoint (grant steps, or start the job again), and the cache is made again",
+			err, request.CacheDir)
+	}
+	return outcome, err
 }
 
 // work is everything between opening the run folder and closing the engine's session.
