@@ -148,7 +148,7 @@ func TestWebhookTest(t *testing.T) {
 		delivered = append(delivered, delivery{receiver, payload})
 		return fails
 	}})
-	a.ok("POST", "/api/configs/webhooks", answer{"name": "raw", "config": answer{"webhook_type": "raw", "callback_url": "http://x/y", "auth_token": "t"}})
+	a.ok("POST", "/api/configs/webhooks", answer{"name": "raw", "config": answer{"webhook_type": "raw", "callback_url": "http://x/y", "auth_token": "t", "ssl_no_verify": true}})
 	a.ok("POST", "/api/configs/webhooks", answer{"name": "chat", "config": answer{"webhook_type": "discord", "webhook_url": "https://discord.com/api/webhooks/1", "message_prefix": "[demo]"}})
 	assert.Equal(t, true, a.ok("POST", "/api/configs/webhooks/raw/test", nil)["success"])
 	assert.Equal(t, true, a.ok("POST", "/api/configs/webhooks/chat/test", nil)["success"])
@@ -156,6 +156,7 @@ func TestWebhookTest(t *testing.T) {
 	assert.Equal(t, answer{"success": false, "error": "connection refused"}, a.ok("POST", "/api/configs/webhooks/raw/test", nil))
 	require.Len(t, delivered, 3)
 	assert.Equal(t, "t", delivered[0].receiver.AuthToken)
+	assert.Equal(t, []bool{true, false}, []bool{delivered[0].receiver.SkipVerify, delivered[1].receiver.SkipVerify})
 	assert.Equal(t, Payload{Message: "SimpleTuner webhook test from 'raw'", Body: answer{"event": "test", "webhook_name": "raw"}}, delivered[0].payload)
 	assert.Equal(t, "https://discord.com/api/webhooks/1", delivered[1].receiver.URL)
 	assert.Equal(t, "[demo]", delivered[1].receiver.Prefix)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stepd/stepd/sessions/configs"
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/notify"
 )
 
 // webhookTestWait is how long a receiver may take to answer a test.
@@ -129,10 +130,8 @@ func receiverOf(config map[string]any) job.Webhook {
 		target = said("webhook_url")
 	}
 	return job.Webhook{Type: said("webhook_type"), URL: target, Prefix: said("message_prefix"), Level: said("log_level"),
-		AuthToken: said("auth_token"), Secret: said("secret")}
+		AuthToken: said("auth_token"), Secret: said("secret"), SkipVerify: config["ssl_no_verify"] == true}
 }
-
-var webhookLevels = []string{"debug", "info", "warning", "error", "critical"}
 
 // judgeWebhook checks a receiver of events.
 func judgeWebhook(config map[string]any) *verdict {
@@ -152,8 +151,8 @@ func judgeWebhook(config map[string]any) *verdict {
 		v.add("webhook_type", "Invalid webhook_type: '%v'. Must be 'discord' or 'raw'", kind)
 	}
 	if level := config["log_level"]; level != nil {
-		if text, ok := level.(string); !ok || !slices.Contains(webhookLevels, text) {
-			v.add("log_level", "Invalid log_level: '%v'. Must be one of: %s", level, strings.Join(webhookLevels, ", "))
+		if text, ok := level.(string); !ok || !slices.Contains(notify.Levels, text) {
+			v.add("log_level", "Invalid log_level: '%v'. Must be one of: %s", level, strings.Join(notify.Levels, ", "))
 		}
 	}
 	for _, field := range []string{"message_prefix", "auth_token", "secret"} {

@@ -303,8 +303,8 @@ func (m *Manager) remove(s *Session) bool {
 	return false
 }
 
-// Close stops every worker at the end of its step, with a checkpoint, and closes the store. Sessions that were alive are Interrupted when the data folder is opened again. When ctx ends, workers
-// are killed.
+// Close stops every worker at the end of its step, with a checkpoint, and closes the store. Sessions that were alive are
+// Interrupted when the data folder is opened again. When ctx ends, workers are killed.
 func (m *Manager) Close(ctx context.Context) error {
 	m.mu.Lock()
 	if m.closed {

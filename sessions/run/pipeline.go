@@ -22,7 +22,11 @@ func (r *run) writePipeline() error {
 	if r.job.Save.Style != job.StyleSimpleTuner || r.job.Engine.Adapter != nil {
 		return nil
 	}
-	target := filepath.Join(r.folder.Dir(), pipelineDir)
+	own, err := filepath.EvalSymlinks(r.folder.Dir())
+	if err != nil {
+		return fmt.Errorf("find run folder: %w", err)
+	}
+	target := filepath.Join(own, pipelineDir)
 	entries, err := os.ReadDir(r.job.Engine.Model)
 	if err != nil {
 		return fmt.Errorf("read model folder: %w", err)
@@ -31,15 +35,16 @@ func (r *run) writePipeline() error {
 		if entry.Name() == transformerDir || strings.HasPrefix(entry.Name(), ".") {
 			continue
 		}
-		if err := copyPart(filepath.Join(r.job.Engine.Model, entry.Name()), filepath.Join(target, entry.Name())); err != nil {
+		if err := copyPart(filepath.Join(r.job.Engine.Model, entry.Name()), filepath.Join(target, entry.Name()), own); err != nil {
 			return err
 		}
 	}
 	return syncFolder(target)
 }
 
-// copyPart copies a file or folder of a model, following symbolic links, as downloaded models consist of them.
-func copyPart(from, to string) error {
+// copyPart copies a file or folder of a model, following symbolic links, as downloaded models consist of them. A folder
+// that holds the run's own one is no part of a model, and copying it would never end.
+func copyPart(from, to, own string) error {
 	from, err := filepath.EvalSymlinks(from)
 	if err != nil {
 		return err
@@ -53,6 +58,9 @@ func copyPart(from, to string) error {
 	case !stat.IsDir():
 		return nil // sockets and pipes are no part of a model
 	}
+	if below, err := filepath.Rel(from, own); err == nil && filepath.IsLocal(below) {
+		return nil
+	}
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err
 	}
@@ -61,7 +69,7 @@ func copyPart(from, to string) error {
 		return err
 	}
 	for _, entry := range entries {
-		if err := copyPart(filepath.Join(from, entry.Name()), filepath.Join(to, entry.Name())); err != nil {
+		if err := copyPart(filepath.Join(from, entry.Name()), filepath.Join(to, entry.Name()), own); err != nil {
 			return err
 		}
 	}

@@ -149,6 +149,17 @@ func TestAFullModelOfSimpleTunerIsAPipeline(t *testing.T) {
 	assert.Empty(t, leftovers)
 }
 
+func TestAPipelineDoesNotHoldTheRunThatLiesInTheModel(t *testing.T) {
+	j := simpleTuner(t, t.TempDir())
+	j.Engine.Adapter = nil
+	j.Output = filepath.Join(j.Engine.Model, "runs", "mine")
+	_, _, err := whole(t, j)
+	require.NoError(t, err)
+	pipeline := filepath.Join(j.RunDir(), "pipeline")
+	assert.FileExists(t, filepath.Join(pipeline, "tokenizer", "spiece.model"))
+	assert.NoDirExists(t, filepath.Join(pipeline, "runs"))
+}
+
 func TestAPipelineThatCannotBeWrittenIsAnErrorButTheCheckpointCounts(t *testing.T) {
 	j := simpleTuner(t, t.TempDir())
 	j.Engine.Adapter = nil

@@ -21,11 +21,10 @@ var receiverRows = index([]Row{
 	{Name: "reporting_interval", Kind: job.Int, Min: 0, Max: 1 << 40},
 })
 
-// receivers reads the webhooks.
 // maxReceivers bounds what one job can make the server send.
 const maxReceivers = 16
 
-// receivers reads webhook_config.
+// receivers reads the receivers of events in webhook_config.
 func (t *translation) receivers() {
 	const name = "webhook_config"
 	document := t.document(name)
