@@ -47,7 +47,7 @@ func ofType(spec Spec) Spec {
 }
 
 var (
-	listConfigsSpec = ofType(answers(Answer{Status: http.StatusOK, Doc: "entries by name; active is null for other types than model", Example: object{
+	listConfigsSpec = ofType(answers(Answer{Status: http.StatusOK, Doc: "entries by name, with an error if the file cannot be read; active is null for other types than model", Example: object{
 		"configs": []configs.Entry{}, "active": (*string)(nil), "count": 0, "config_type": "model"}}))
 	getConfigSpec = ofType(answers(Answer{Status: http.StatusOK, Doc: "the configuration; the path of the dataloader in both spellings", Example: object{
 		"name": "", "config": nil, "metadata": configs.Metadata{}, "config_type": "model"}}, unknownName, brokenConfig))

@@ -53,7 +53,7 @@ func names(t *testing.T, s *Store, kind Kind) (all []string) {
 func TestExistingFolder(t *testing.T) {
 	s := existing(t)
 	before := tree(t, s)
-	assert.Equal(t, []string{"default", "described", "flat", "mixed", "wrapped"}, names(t, s, Model))
+	assert.Equal(t, []string{"broken", "default", "described", "flat", "mixed", "torn", "wrapped"}, names(t, s, Model))
 	assert.Equal(t, []string{"mixed", "mixed:multidatabackend-512", "multidatabackend-once", "sets"}, names(t, s, Dataloader))
 	assert.Equal(t, []string{"lycoris", "mixed"}, names(t, s, Lycoris))
 	assert.Equal(t, []string{"discord", "nested"}, names(t, s, Webhook))
@@ -77,7 +77,11 @@ func TestExistingFolder(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, d.Config, 2)
 
-	entries, err := s.List(Webhook)
+	entries, err := s.List(Model)
+	require.NoError(t, err)
+	assert.Contains(t, entries[0]["error"], "Invalid JSON in configuration 'broken'")
+	assert.NotContains(t, entries[1], "error")
+	entries, err = s.List(Webhook)
 	require.NoError(t, err)
 	assert.NotContains(t, entries[0], "auth_token", "lists hold no secrets")
 	assert.Equal(t, "info", entries[0]["log_level"])

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"errors"
 	"io/fs"
 	"path"
 	"path/filepath"
@@ -11,7 +12,7 @@ import (
 // Entry is one line of a list.
 type Entry map[string]any
 
-// List returns all configurations of a kind by name; files that cannot be read are left out.
+// List returns all configurations of a kind by name; those that cannot be read have the reason as "error".
 func (s *Store) List(kind Kind) ([]Entry, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -21,6 +22,10 @@ func (s *Store) List(kind Kind) ([]Entry, error) {
 	}
 	err := s.each(kind, func(name, file string) {
 		d, err := s.load(kind, name, file)
+		if errors.Is(err, ErrBroken) {
+			entries = append(entries, s.brokenEntry(kind, name, file, err))
+			return
+		}
 		if named := path.Base(file) == folderFile[kind]; err != nil || !named && !fits(kind, d.Config) {
 			return
 		}
@@ -77,6 +82,17 @@ func (s *Store) eachInFolder(kind Kind, name string, visit func(name, file strin
 	for _, file := range others {
 		visit(name+":"+strings.TrimSuffix(path.Base(file), ".json"), file)
 	}
+}
+
+// brokenEntry is the line of a configuration that is there and cannot be read.
+func (s *Store) brokenEntry(kind Kind, name, file string, reason error) Entry {
+	d := Document{Kind: kind, Name: name, Metadata: s.metadata(kind, name, file)}
+	if kind == Dataloader {
+		d.Config = []any{}
+	}
+	e := s.entry(d, file)
+	e["error"] = reason.Error()
+	return e
 }
 
 func (s *Store) entry(d Document, file string) Entry {
