@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"database/sql"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -178,6 +179,21 @@ func refuse(t *testing.T, dir, trigger string) (allow func()) {
 		_, err := db.Exec("DROP TRIGGER refuse")
 		require.NoError(t, err)
 	}
+}
+
+func TestASessionThatCannotBeStoredLeavesNoRunFolder(t *testing.T) {
+	dir := t.TempDir()
+	m := open(t, dir, Options{})
+	allow := refuse(t, dir, "INSERT ON sessions")
+	j := fixture.Job(t, dir)
+	_, err := m.Create(testContext(t), CreateRequest{Job: j})
+	require.ErrorContains(t, err, "refused by the test")
+	assert.NoDirExists(t, j.RunDir())
+	require.NoError(t, os.MkdirAll(j.RunDir(), 0o755))
+	_, err = m.Create(testContext(t), CreateRequest{Job: j})
+	require.ErrorContains(t, err, "refused by the test")
+	assert.DirExists(t, j.RunDir(), "a folder that was there stays")
+	allow()
 }
 
 // TestATurnThatCannotBeStoredComesLater refuses every change of the session whose turn it is.

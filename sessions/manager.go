@@ -117,11 +117,12 @@ func (m *Manager) Create(ctx context.Context, request CreateRequest) (*Session, 
 		return nil, err
 	}
 	defer m.unreserve(request.ID)
-	if err := prepareRunDir(copied.RunDir()); err != nil {
-		return nil, err
-	}
+	_, missing := os.Lstat(copied.RunDir())
 	s, err := m.create(ctx, request, copied)
 	if err != nil {
+		if missing != nil {
+			_ = os.Remove(copied.RunDir()) // which spares a folder that is not empty
+		}
 		return nil, err
 	}
 	m.add(s)
@@ -170,8 +171,11 @@ func (m *Manager) unreserve(id string) {
 	m.creating.Done()
 }
 
-// create writes the session's rows.
+// create makes the run folder and writes the session's rows.
 func (m *Manager) create(ctx context.Context, request CreateRequest, j *job.Job) (*Session, error) {
+	if err := prepareRunDir(j.RunDir()); err != nil {
+		return nil, err
+	}
 	now := m.now()
 	key := strings.ReplaceAll(uuid.NewString(), "-", "")
 	fixed := static{Job: j, Labels: request.Labels, Queue: request.Queue}
