@@ -160,8 +160,11 @@ var recentEventsSpec = answers(Answer{Status: http.StatusOK, Media: mediaHTML, D
 func (s *Server) listRecentEvents(c *fiber.Ctx) error {
 	var lines []map[string]any
 	for _, e := range s.hub.tail() {
+		if len(lines) == recentLines {
+			break
+		}
 		var form map[string]any
-		if json.Unmarshal(e.data.text, &form) == nil && form["message"] != nil && len(lines) < recentLines {
+		if json.Unmarshal(e.data.text, &form) == nil && form["message"] != nil {
 			lines = append(lines, form)
 		}
 	}

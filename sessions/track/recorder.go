@@ -35,9 +35,10 @@ const closeWait = 10 * time.Second
 // recorder passes everything on to the next reporter, and what trackers record into a queue.
 type recorder struct {
 	run.Reporter
-	now   func() time.Time
-	queue chan any      // run.Ready, step, sample or saved
-	done  chan struct{} // closed when all of it is written
+	now    func() time.Time
+	writer *writer
+	queue  chan any      // run.Ready, step, sample or saved
+	done   chan struct{} // closed when all of it is written
 
 	mu       sync.Mutex
 	closed   bool
@@ -48,6 +49,7 @@ type recorder struct {
 func newRecorder(j *job.Job, next run.Reporter, now func() time.Time) *recorder {
 	r := &recorder{Reporter: next, now: now, queue: make(chan any, queued), done: make(chan struct{})}
 	w := &writer{job: j, now: now, open: map[string]tracker{}, warn: r.note}
+	r.writer = w
 	go func() {
 		defer close(r.done)
 		defer func() {
@@ -96,10 +98,10 @@ func (r *recorder) report() {
 
 // close returns when everything is on the disk, or the disk hangs.
 func (r *recorder) close(failed bool) {
-	r.put(ending{failed})
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
+	r.writer.failed = failed // not by the queue, which may be full
 	close(r.queue)
 	timeout := time.NewTimer(closeWait)
 	defer timeout.Stop()
@@ -110,9 +112,6 @@ func (r *recorder) close(failed bool) {
 	}
 	r.report()
 }
-
-// ending is the last record.
-type ending struct{ failed bool }
 
 // OnStep implements engine.Sink.
 func (r *recorder) OnStep(e engine.StepEvent) {
@@ -148,22 +147,19 @@ type writer struct {
 	ready *run.Ready
 	early []any // pictures of the beginning come before run.Ready
 	open  map[string]tracker
+	// failed tells how the run ended; it is set before the queue is closed and read after that.
+	failed bool
 }
 
 // run writes until the queue is closed. Files are flushed whenever the queue is empty, so that readers see a run live.
 func (w *writer) run(queue <-chan any) {
-	failed := true
 	for record := range queue {
-		if last, ok := record.(ending); ok {
-			failed = last.failed
-			continue
-		}
 		w.take(record)
 		if len(queue) == 0 {
 			w.each(tracker.flush)
 		}
 	}
-	w.each(func(t tracker) error { return t.close(failed) })
+	w.each(func(t tracker) error { return t.close(w.failed) })
 }
 
 func (w *writer) take(record any) {

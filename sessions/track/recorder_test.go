@@ -79,6 +79,7 @@ func TestARunWritesEveryForm(t *testing.T) {
 type stub struct {
 	onStep func() error
 	closed bool
+	failed bool // the run, as close was told
 }
 
 func (s *stub) step(step) error        { return s.onStep() }
@@ -86,8 +87,8 @@ func (s *stub) sample(sample) error    { return nil }
 func (s *stub) checkpoint(saved) error { return nil }
 func (s *stub) flush() error           { return nil }
 func (s *stub) sync() error            { return nil }
-func (s *stub) close(bool) error {
-	s.closed = true
+func (s *stub) close(failed bool) error {
+	s.closed, s.failed = true, failed
 	return nil
 }
 
@@ -121,6 +122,41 @@ func TestADiskThatHangsDelaysNoStep(t *testing.T) {
 	assert.True(t, slow.closed)
 	assert.Len(t, l.warnings, 1)
 	r.OnStep(engine.StepEvent{}) // one that comes late is not recorded, and harms nobody
+}
+
+func TestAFullQueueDoesNotHideHowTheRunEnded(t *testing.T) {
+	for _, failed := range []bool{false, true} {
+		began, release := make(chan struct{}, 1), make(chan struct{})
+		slow := &stub{onStep: func() error {
+			select {
+			case began <- struct{}{}:
+			default:
+			}
+			<-release
+			return nil
+		}}
+		r := newRecorder(withStub(t, "slow", slow), &listener{}, time.Now)
+		r.Ready(run.Ready{})
+		r.OnStep(engine.StepEvent{Step: 1})
+		<-began
+		for i := range queued + 1 {
+			r.OnStep(engine.StepEvent{Step: int64(i + 2)})
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			r.close(failed)
+		}()
+		// The queue is full until close has given its word.
+		require.Eventually(t, func() bool {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return r.closed
+		}, closeWait, time.Millisecond)
+		close(release)
+		<-ended
+		assert.Equal(t, []bool{true, failed}, []bool{slow.closed, slow.failed})
+	}
 }
 
 func TestATrackerThatFailsIsDroppedWithOneWarning(t *testing.T) {
