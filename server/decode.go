@@ -38,10 +38,16 @@ func invalidJSON(err error) error {
 	return Problems{{Type: "json_invalid", Loc: []any{"body"}, Message: "JSON decode error: " + err.Error(), Input: map[string]any{}}}
 }
 
+// byteOrderMark begins what some editors and shells write.
+var byteOrderMark = []byte("\ufeff")
+
 // parseStrict decodes one JSON value and refuses what encoding/json lets pass: duplicate keys, broken UTF-8, deep nesting, trailing data.
 func parseStrict(raw []byte) (any, error) {
 	if !utf8.Valid(raw) {
 		return nil, fmt.Errorf("the body is not valid UTF-8")
+	}
+	if bytes.HasPrefix(raw, byteOrderMark) {
+		return nil, fmt.Errorf("the body begins with a byte order mark (U+FEFF), which JSON does not allow; save it as UTF-8 without one")
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()

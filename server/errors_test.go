@@ -110,3 +110,8 @@ func FuzzParseStrict(f *testing.F) {
 		_, _ = parseStrict(data)
 	})
 }
+
+func TestAByteOrderMarkIsNamed(t *testing.T) {
+	_, err := readBody([]byte("\ufeff{\"steps\": 3}"))
+	require.ErrorContains(t, err, "begins with a byte order mark")
+}

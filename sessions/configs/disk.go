@@ -106,13 +106,16 @@ func (d *disk) readLimited(name string) ([]byte, error) {
 	return data, err
 }
 
+// byteOrderMark begins what some editors write; it is not part of the JSON.
+var byteOrderMark = []byte("\ufeff")
+
 // readJSON decodes a file; numbers stay json.Number. What is not JSON is an ErrBroken that calls the file what.
 func (d *disk) readJSON(name, what string) (any, error) {
 	data, err := d.read(name)
 	if err != nil {
 		return nil, err
 	}
-	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(data, byteOrderMark)))
 	decoder.UseNumber()
 	var value any
 	if err := decoder.Decode(&value); err != nil {

@@ -35,6 +35,7 @@ func existing(t *testing.T) *Store {
 	writeFile(t, s, "templates/mine.json", `{"_metadata": {"description": "start"}, "config": {"--model_type": "lora", "model_type": "full"}}`)
 	writeFile(t, s, "broken/config.json", `{`)
 	writeFile(t, s, "torn.json", `{`)
+	writeFile(t, s, "windows.json", "\ufeff"+`{"seed": 1}`)
 	writeFile(t, s, "notes.txt", `x`)
 	writeFile(t, s, "empty/readme.md", `x`)
 	return s
@@ -53,7 +54,7 @@ func names(t *testing.T, s *Store, kind Kind) (all []string) {
 func TestExistingFolder(t *testing.T) {
 	s := existing(t)
 	before := tree(t, s)
-	assert.Equal(t, []string{"broken", "default", "described", "flat", "mixed", "torn", "wrapped"}, names(t, s, Model))
+	assert.Equal(t, []string{"broken", "default", "described", "flat", "mixed", "torn", "windows", "wrapped"}, names(t, s, Model))
 	assert.Equal(t, []string{"mixed", "mixed:multidatabackend-512", "multidatabackend-once", "sets"}, names(t, s, Dataloader))
 	assert.Equal(t, []string{"lycoris", "mixed"}, names(t, s, Lycoris))
 	assert.Equal(t, []string{"discord", "nested"}, names(t, s, Webhook))
@@ -81,6 +82,7 @@ func TestExistingFolder(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, entries[0]["error"], "Invalid JSON in configuration 'broken'")
 	assert.NotContains(t, entries[1], "error")
+	assert.NotContains(t, entries[7], "error", "a byte order mark is skipped")
 	entries, err = s.List(Webhook)
 	require.NoError(t, err)
 	assert.NotContains(t, entries[0], "auth_token", "lists hold no secrets")

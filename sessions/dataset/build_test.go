@@ -168,7 +168,7 @@ func TestCaptionMap(t *testing.T) {
 	require.NoError(t, err)
 	dir := writeFolder(t, map[string]string{
 		"p/10.png": pngBytes(t, 16, 16), "p/2.png": pngBytes(t, 16, 16), "unlisted.png": "x", "p/2.txt": "not this",
-		"map.json": `{"p/10.png": "ten", "p/2.png": {"caption": "two", "caption_short": "2"}, ` + string(far) + `: "far",
+		"map.json": "\ufeff" + `{"p/10.png": "ten", "p/2.png": {"caption": "two", "caption_short": "2"}, ` + string(far) + `: "far",
 			"../up.png": "up", "notes.txt": "x", "gone.png": "gone"}`,
 	})
 	m, err := build(t, Request{SkipBad: true, Datasets: []job.Dataset{{ID: "d", Folder: filepath.Join(dir, "map.json"), Resolution: 16}}})

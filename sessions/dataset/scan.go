@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -141,7 +142,7 @@ func (s *source) readMap(mapFile string) error {
 		return err
 	}
 	var entries map[string]mapEntry
-	if err := json.Unmarshal(data, &entries); err != nil {
+	if err := json.Unmarshal(bytes.TrimPrefix(data, []byte("\ufeff")), &entries); err != nil {
 		return fmt.Errorf("caption map %s: %w", s.path(mapFile), err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(entries)) {

@@ -205,7 +205,7 @@ func isNumber(text string) bool {
 }
 
 func decode(data []byte, into any) error {
-	decoder := json.NewDecoder(strings.NewReader(string(data)))
+	decoder := json.NewDecoder(strings.NewReader(strings.TrimPrefix(string(data), "\ufeff")))
 	decoder.UseNumber()
 	if err := decoder.Decode(into); err != nil {
 		return err

@@ -67,3 +67,9 @@ func TestOtherFamiliesAreRefusedByName(t *testing.T) {
 	require.Equal(t, []string{"--base_model_precision", "--lora_type", "--model_family", "--optimizer", "dataset kontext-edit: conditioning_data",
 		"dataset kontext-reference: conditioning_type", "dataset kontext-reference: dataset_type"}, fieldsOf(t, err))
 }
+
+func TestAByteOrderMarkIsSkipped(t *testing.T) {
+	var list []any
+	require.NoError(t, decode([]byte("\ufeff[1]"), &list))
+	require.Len(t, list, 1)
+}
