@@ -188,6 +188,8 @@ func (a *actor) started(w *worker.Worker, err error) {
 	case a.state.State == Aborting:
 		a.deadline.Reset(a.session.manager.options.AbortGrace)
 		a.sendAfterCommit(worker.Message{Type: worker.TypeAbort})
+	case a.deleting: // and its abort could not be stored
+		a.kill()
 	case a.stopping:
 		a.sendAfterCommit(worker.Message{Type: worker.TypeStop})
 	}

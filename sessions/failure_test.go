@@ -16,6 +16,7 @@ import (
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/engine/fake"
 	"github.com/stepd/stepd/sessions/store"
+	"github.com/stepd/stepd/sessions/worker"
 )
 
 // TestAGrantThatCannotBeStoredIsNoGrant makes the database refuse grants.
@@ -178,6 +179,37 @@ func refuse(t *testing.T, dir, trigger string) (allow func()) {
 	return func() {
 		_, err := db.Exec("DROP TRIGGER refuse")
 		require.NoError(t, err)
+	}
+}
+
+// gatedLauncher starts workers when told to.
+type gatedLauncher struct {
+	worker.Launcher
+	asked, open chan struct{}
+}
+
+func (l gatedLauncher) Launch(output func(line string)) (worker.Process, error) {
+	close(l.asked)
+	<-l.open
+	return l.Launcher.Launch(output)
+}
+
+// A worker that comes when its session is deleted already ends, also when the index takes nothing.
+func TestADeletedSessionKeepsNoWorkerThatComesLate(t *testing.T) {
+	dir := t.TempDir()
+	launcher := gatedLauncher{localWorker(t), make(chan struct{}), make(chan struct{})}
+	m := open(t, dir, Options{Launcher: launcher})
+	s := create(t, m, CreateRequest{Job: fixture.Job(t, dir)})
+	<-launcher.asked
+	allow := refuse(t, dir, "UPDATE OF record ON sessions")
+	defer allow()
+	require.True(t, s.actor.post(s.actor.delete))
+	require.True(t, s.actor.post(func() {})) // taken when what the deletion changed was refused
+	close(launcher.open)
+	select {
+	case <-s.actor.done:
+	case <-testContext(t).Done():
+		t.Fatal("the worker lives on")
 	}
 }
 

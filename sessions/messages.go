@@ -292,7 +292,7 @@ func (a *actor) withoutWorker(reason string) {
 		a.setAborted()
 	case a.state.State.Terminal():
 		a.session.log.end()
-	case a.goesOn() && !a.stopping:
+	case a.goesOn() && !a.stopping && !a.deleting:
 		a.goOn(reason)
 	case a.state.State != Interrupted:
 		a.interrupt(reason)
