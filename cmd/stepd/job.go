@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/spf13/cobra"
+
 	"github.com/stepd/stepd/sessions/job"
 	"github.com/stepd/stepd/sessions/job/aitoolkit"
 	"github.com/stepd/stepd/sessions/job/simpletuner"
@@ -19,6 +21,15 @@ type jobFile struct {
 	// output is the folder for the run folder; empty: the job's.
 	output   string
 	maxSteps int64 // 0: the job's length
+}
+
+// jobArgument is the check of a command whose one argument is a job file.
+func jobArgument(command *cobra.Command, args []string) error {
+	if len(args) == 1 {
+		return nil
+	}
+	return usageError("%s takes one JOB, the path of an AI-Toolkit job (YAML or JSON) or of a SimpleTuner configuration (config.json), and was given %d",
+		command.CommandPath(), len(args))
 }
 
 // read translates the file; document is an AI-Toolkit job as it was parsed, nil for others. Relative folders in a job start

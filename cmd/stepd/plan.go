@@ -18,7 +18,7 @@ func planCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "plan JOB",
 		Short: "memory and work of a job, without training it",
-		Args:  cobra.ExactArgs(1),
+		Args:  jobArgument,
 		RunE: func(command *cobra.Command, args []string) error {
 			file.path = args[0]
 			j, _, err := file.read()

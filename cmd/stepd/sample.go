@@ -3,10 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -56,6 +56,9 @@ func sampleCommand() *cobra.Command {
 }
 
 func sample(command *cobra.Command, o sampleOptions) error {
+	if err := o.check(); err != nil {
+		return &exitError{exitUsage, err}
+	}
 	requests, err := sampleRequests(o)
 	if err != nil {
 		return err
@@ -71,7 +74,7 @@ func sample(command *cobra.Command, o sampleOptions) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := untilSignal(context.Background())
 	defer stop()
 	session, err := core.Open(ctx, config, quiet{})
 	if err != nil {
@@ -87,6 +90,47 @@ func sample(command *cobra.Command, o sampleOptions) error {
 		}
 	}
 	return nil
+}
+
+// check names everything that is wrong with the flags.
+func (o sampleOptions) check() error {
+	problems := []error{checkModel(o.model)}
+	require := func(ok bool, format string, args ...any) {
+		if !ok {
+			problems = append(problems, fmt.Errorf(format, args...))
+		}
+	}
+	_, _, err := parseSize(o.size)
+	require(err == nil, "%w", err)
+	require(!math.IsNaN(o.guidance) && !math.IsInf(o.guidance, 0), "--guidance is not a finite number")
+	require(o.steps >= 1, "--steps %d is not positive", o.steps)
+	require(o.tokens >= 1, "--tokens %d leaves no room for a token; use 1 or more", o.tokens)
+	require(o.dtype == "fp32" || o.dtype == "bf16", "--dtype %q is neither fp32 nor bf16", o.dtype)
+	if o.adapter != "" {
+		_, err := os.Stat(o.adapter)
+		require(err == nil, "--adapter: %w", err)
+	}
+	return errors.Join(problems...)
+}
+
+// modelParts are what pictures need of a model folder.
+var modelParts = []string{"model_index.json", "scheduler", "tokenizer", "text_encoder", "transformer", "vae"}
+
+func checkModel(folder string) error {
+	if info, err := os.Stat(folder); err != nil || !info.IsDir() {
+		return fmt.Errorf("--model %s: there is no such folder; name a model folder in the diffusers layout", folder)
+	}
+	var missing []string
+	for _, part := range modelParts {
+		if _, err := os.Stat(filepath.Join(folder, part)); err != nil {
+			missing = append(missing, part)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return fmt.Errorf("--model %s lacks %s; trained weights alone are no model: put the other parts of the base model beside them", folder,
+		strings.Join(missing, ", "))
 }
 
 func printSample(command *cobra.Command, path string, asJSON bool) error {
@@ -118,9 +162,6 @@ func sampleRequests(o sampleOptions) ([]engine.SampleRequest, error) {
 	width, height, err := parseSize(o.size)
 	if err != nil {
 		return nil, err
-	}
-	if math.IsNaN(o.guidance) || math.IsInf(o.guidance, 0) {
-		return nil, usageError("--guidance is not a finite number")
 	}
 	tokenizer, err := tokenize.Load(filepath.Join(o.model, "tokenizer"))
 	if err != nil {

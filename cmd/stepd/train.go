@@ -27,7 +27,7 @@ func trainCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "train JOB",
 		Short: "train a job file, an AI-Toolkit job or a SimpleTuner configuration; an unfinished run goes on from its last checkpoint",
-		Args:  cobra.ExactArgs(1),
+		Args:  jobArgument,
 		RunE: func(command *cobra.Command, args []string) error {
 			o.file.path = args[0]
 			return train(command.OutOrStdout(), o)
