@@ -52,8 +52,6 @@ config:
 		{"size", []string{"sample", "--model", dir, "--prompt", "a", "--out", dir, "--size", "7x7"}, exitUsage},
 		{"guidance", []string{"sample", "--model", dir, "--prompt", "a", "--out", dir, "--guidance", "nan"}, exitUsage},
 		{"no model", []string{"sample", "--model", filepath.Join(dir, "nope"), "--prompt", "a", "--out", dir}, exitUsage},
-		{"train without a job", []string{"train"}, exitUsage},
-		{"plan of two jobs", []string{"plan", hub, hub}, exitUsage},
 		{"unknown family", []string{"init-model", "nope", "--config", other, "--out", filepath.Join(dir, "model")}, exitUsage},
 		{"unknown benchmark", []string{"bench", "nope"}, exitUsage},
 		{"not a run folder", []string{"doctor", dir}, exitUsage},
