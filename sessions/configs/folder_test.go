@@ -167,6 +167,11 @@ func TestOtherKinds(t *testing.T) {
 	info, err := os.Stat(place.Absolute)
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm(), "it may hold a token")
+	_, err = s.Create(Model, "tokens", map[string]any{"--webhook_config": `[{"auth_token": "x"}]`}, Details{})
+	require.NoError(t, err)
+	info, err = os.Stat(filepath.Join(s.Dir(), "tokens.json"))
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm(), "it holds one")
 }
 
 func TestLycorisFile(t *testing.T) {

@@ -233,7 +233,7 @@ func (s *Store) put(d Document, file string) error {
 		}
 	}
 	mode := fs.FileMode(0o644)
-	if d.Kind == Webhook {
+	if _, notifies := lookup(d.Options(), "webhook_config"); d.Kind == Webhook || notifies {
 		mode = 0o600 // it may hold a token
 	}
 	return s.disk.writeJSON(file, d.Config, mode)
