@@ -42,6 +42,19 @@ func configKind(c *fiber.Ctx) configs.Kind {
 	return configs.Kind(c.Query("config_type", string(configs.Model)))
 }
 
+// storedConfig is the configuration that the path and the query name.
+func (s *Server) storedConfig(c *fiber.Ctx) (configs.Document, error) {
+	name, err := configName(c)
+	if err != nil {
+		return configs.Document{}, err
+	}
+	d, err := s.options.Configs.Get(configKind(c), name)
+	if err != nil {
+		return configs.Document{}, configFailure(err)
+	}
+	return d, nil
+}
+
 func (s *Server) listConfigs(c *fiber.Ctx) error {
 	kind := configKind(c)
 	entries, err := s.options.Configs.List(kind)
@@ -56,13 +69,9 @@ func (s *Server) listConfigs(c *fiber.Ctx) error {
 }
 
 func (s *Server) getConfig(c *fiber.Ctx) error {
-	name, err := configName(c)
+	d, err := s.storedConfig(c)
 	if err != nil {
 		return err
-	}
-	d, err := s.options.Configs.Get(configKind(c), name)
-	if err != nil {
-		return configFailure(err)
 	}
 	return c.JSON(fiber.Map{"name": d.Name, "config": d.Shown(), "metadata": d.Metadata, "config_type": d.Kind})
 }
@@ -130,13 +139,9 @@ func (s *Server) getDataBackendFile(c *fiber.Ctx) error {
 }
 
 func (s *Server) exportConfig(c *fiber.Ctx) error {
-	name, err := configName(c)
+	d, err := s.storedConfig(c)
 	if err != nil {
 		return err
-	}
-	d, err := s.options.Configs.Get(configKind(c), name)
-	if err != nil {
-		return configFailure(err)
 	}
 	if with, set := parseFlag(c.Query("include_metadata")); set && !with {
 		return c.JSON(d.Config)

@@ -183,13 +183,9 @@ func (s *Server) validateConfig(c *fiber.Ctx) error {
 }
 
 func (s *Server) validateStoredConfig(c *fiber.Ctx) error {
-	name, err := configName(c)
+	d, err := s.storedConfig(c)
 	if err != nil {
 		return err
-	}
-	d, err := s.options.Configs.Get(configKind(c), name)
-	if err != nil {
-		return configFailure(err)
 	}
 	report := s.judge(d.Kind, d.Config, true).report()
 	report["name"] = d.Name

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -77,27 +76,12 @@ func faultyJob(t *testing.T, dir, name string) *job.Job {
 	return j
 }
 
-// learnt is the state of a finished run, by file.
-func learnt(t *testing.T, j *job.Job) map[string]checkpoint.File {
-	t.Helper()
-	m, err := checkpoint.Verify(filepath.Join(j.RunDir(), fmt.Sprint("checkpoint-", j.Steps)))
-	require.NoError(t, err)
-	state := map[string]checkpoint.File{}
-	for name, file := range m.Files {
-		if strings.HasPrefix(name, "state/") {
-			state[name] = file
-		}
-	}
-	require.NotEmpty(t, state)
-	return state
-}
-
 // undisturbed is what the faulty job learns when nothing happens.
 func undisturbed(t *testing.T, m *Manager, dir string) map[string]checkpoint.File {
 	t.Helper()
 	j := faultyJob(t, dir, "undisturbed")
 	waitState(t, create(t, m, wholeBudget("undisturbed", j)), Completed)
-	return learnt(t, j)
+	return fixture.FinalState(t, j)
 }
 
 // checkRun checks a run that came to its end in spite of a fault.
@@ -106,7 +90,7 @@ func checkRun(t *testing.T, s *Session, want map[string]checkpoint.File) {
 	snapshot := waitState(t, s, Completed, Failed)
 	require.Equal(t, Completed, snapshot.State, snapshot.Error)
 	assert.Equal(t, snapshot.End, snapshot.Completed)
-	require.Equal(t, want, learnt(t, s.Job()))
+	require.Equal(t, want, fixture.FinalState(t, s.Job()))
 	step, attempt := int64(0), 0
 	for _, e := range kinds(checkEvents(t, s), KindStep) {
 		data := decode[StepEvent](t, e)

@@ -59,11 +59,11 @@ func (OS) Link(oldpath, newpath string) error {
 	if err == nil || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return copyFile(oldpath, newpath)
+	return CopyFile(oldpath, newpath)
 }
 
-// copyFile serves file systems without hard links.
-func copyFile(oldpath, newpath string) error {
+// CopyFile copies a file to a name that nothing has yet, and syncs it.
+func CopyFile(oldpath, newpath string) error {
 	from, err := os.Open(oldpath)
 	if err != nil {
 		return err

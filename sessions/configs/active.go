@@ -46,12 +46,9 @@ func (s *Store) Active() (name string, options map[string]any, err error) {
 func (s *Store) Activate(name string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name, file, err := s.known(Model, name)
+	d, _, err := s.read(Model, name)
 	if err != nil {
 		return "", err
 	}
-	if _, err := s.load(Model, name, file); err != nil {
-		return "", err
-	}
-	return name, s.setActive(name)
+	return d.Name, s.setActive(d.Name)
 }

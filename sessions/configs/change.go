@@ -106,6 +106,16 @@ func (s *Store) Delete(kind Kind, name string) error {
 	return s.discard(kind, file)
 }
 
+// read returns a configuration and the file that holds it.
+func (s *Store) read(kind Kind, name string) (Document, string, error) {
+	name, file, err := s.known(kind, name)
+	if err != nil {
+		return Document{}, "", err
+	}
+	d, err := s.load(kind, name, file)
+	return d, file, err
+}
+
 func (s *Store) discard(kind Kind, file string) error {
 	if folder := path.Dir(file); kind == Model && folder != "." {
 		return s.disk.remove(folder)
@@ -123,11 +133,7 @@ func (s *Store) discard(kind Kind, file string) error {
 func (s *Store) Rename(kind Kind, name, newName string) (Metadata, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name, file, err := s.known(kind, name)
-	if err != nil {
-		return Metadata{}, err
-	}
-	old, err := s.load(kind, name, file)
+	old, file, err := s.read(kind, name)
 	if err != nil {
 		return Metadata{}, err
 	}
@@ -136,7 +142,7 @@ func (s *Store) Rename(kind Kind, name, newName string) (Metadata, error) {
 	if err != nil {
 		return Metadata{}, err
 	}
-	if kind == Model && name == s.active() {
+	if kind == Model && old.Name == s.active() {
 		if err := s.setActive(metadata.Name); err != nil {
 			return Metadata{}, err
 		}
@@ -148,16 +154,12 @@ func (s *Store) Rename(kind Kind, name, newName string) (Metadata, error) {
 func (s *Store) Copy(kind Kind, name, target string) (Metadata, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name, file, err := s.known(kind, name)
-	if err != nil {
-		return Metadata{}, err
-	}
-	old, err := s.load(kind, name, file)
+	old, file, err := s.read(kind, name)
 	if err != nil {
 		return Metadata{}, err
 	}
 	return s.duplicate(old, file, target, func(m *Metadata) {
-		origin := name
+		origin := old.Name
 		if old.Metadata.Description != nil {
 			origin = *old.Metadata.Description
 		}

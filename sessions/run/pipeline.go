@@ -3,12 +3,12 @@ package run
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/stepd/stepd/sessions/checkpoint"
 	"github.com/stepd/stepd/sessions/job"
 )
 
@@ -39,7 +39,7 @@ func (r *run) writePipeline() error {
 			return err
 		}
 	}
-	return syncFolder(target)
+	return checkpoint.OS{}.Sync(target)
 }
 
 // copyPart copies a file or folder of a model, following symbolic links, as downloaded models consist of them. A folder
@@ -73,7 +73,7 @@ func copyPart(from, to, own string) error {
 			return err
 		}
 	}
-	return syncFolder(to)
+	return checkpoint.OS{}.Sync(to)
 }
 
 // copyOrLink makes a file under a temporary name and renames it, so that what is there is whole.
@@ -86,7 +86,7 @@ func copyOrLink(from, to string, size int64) error {
 		return err
 	}
 	if size < linkFrom || os.Link(from, tmp) != nil {
-		if err := copyFile(from, tmp); err != nil {
+		if err := checkpoint.CopyFile(from, tmp); err != nil {
 			return errors.Join(err, os.Remove(tmp))
 		}
 	}
@@ -98,18 +98,4 @@ func copyOrLink(from, to string, size int64) error {
 		return err
 	}
 	return nil
-}
-
-func copyFile(from, to string) error {
-	source, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer source.Close()
-	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(target, source)
-	return errors.Join(err, target.Sync(), target.Close())
 }

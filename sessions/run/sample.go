@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/stepd/stepd/sessions/checkpoint"
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/job"
 )
@@ -122,22 +123,13 @@ func (r *run) makeSamples(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := errors.Join(os.Remove(tmp), syncFolder(dir)); err != nil {
+	if err := errors.Join(os.Remove(tmp), checkpoint.OS{}.Sync(dir)); err != nil {
 		return err
 	}
 	for _, p := range pictures {
 		r.reporter.Sample(Sample{Step: r.step, Index: p.index, Path: filepath.Join(dir, p.stem+".png"), Prompt: p.prompt})
 	}
 	return nil
-}
-
-// syncFolder makes the names in a folder durable.
-func syncFolder(dir string) error {
-	folder, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
 }
 
 // pictures lists what to make at this step.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -25,21 +24,6 @@ func sweptJob(t *testing.T, dir string) *job.Job {
 	return j
 }
 
-// finalState is what a run has learnt.
-func finalState(t *testing.T, j *job.Job) map[string]checkpoint.File {
-	t.Helper()
-	m, err := checkpoint.Verify(filepath.Join(j.RunDir(), fmt.Sprint("checkpoint-", j.Steps)))
-	require.NoError(t, err)
-	state := map[string]checkpoint.File{}
-	for name, file := range m.Files {
-		if strings.HasPrefix(name, "state/") {
-			state[name] = file
-		}
-	}
-	require.NotEmpty(t, state)
-	return state
-}
-
 // TestEveryFailingFileOperation fails the n-th operation on the run folder, once and from then on, for every n until a run
 // needs no more operations. Whatever is visible after it must verify, what was reported must be there, and the next run
 // must end with the same state.
@@ -54,7 +38,7 @@ func TestEveryFailingFileOperation(t *testing.T) {
 	}
 	_, err := run(whole, &fixture.Nth{}, &recorder{})
 	require.NoError(t, err)
-	want := finalState(t, whole)
+	want := fixture.FinalState(t, whole)
 	for _, forever := range []bool{false, true} {
 		n := 1
 		for ; ; n++ {
@@ -70,7 +54,7 @@ func TestEveryFailingFileOperation(t *testing.T) {
 			outcome, err := run(&j, &fixture.Nth{}, &recorder{})
 			require.NoError(t, err, "operation %d", n)
 			assert.Equal(t, Completed, outcome)
-			require.Equal(t, want, finalState(t, &j), "operation %d", n)
+			require.Equal(t, want, fixture.FinalState(t, &j), "operation %d", n)
 		}
 		assert.Greater(t, n, 30)
 	}
