@@ -60,8 +60,7 @@ func (s *Server) cancelTraining(c *fiber.Ctx) error {
 func (s *Server) cancelJob(session *sessions.Session) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startWait)
 	defer cancel()
-	s.hub.cancel(session.ID())
-	return session.Abort(ctx)
+	return session.Cancel(ctx)
 }
 
 // trainingJob finds a job by id; nil when there is none.

@@ -53,10 +53,9 @@ type entry struct {
 
 // jobProgress is what is known about a job besides its snapshot.
 type jobProgress struct {
-	state     sessions.State // of the last transition that was looked at
-	stages    []stage        // in order of their beginning; emptied when steps begin
-	peak      int64          // highest step ever reached; training may have fallen back behind it
-	cancelled bool           // by /cancel
+	state  sessions.State // of the last transition that was looked at
+	stages []stage        // in order of their beginning; emptied when steps begin
+	peak   int64          // highest step ever reached; training may have fallen back behind it
 }
 
 func newHub(manager *sessions.Manager, log *zap.Logger) *hub {
@@ -239,13 +238,6 @@ func (j *jobProgress) begin(now stage) {
 		}
 	}
 	j.stages = append(stages, now)
-}
-
-// cancel remembers that a job ends by /cancel.
-func (h *hub) cancel(id string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.jobLocked(id).cancelled = true
 }
 
 // of returns what is known about a job.

@@ -53,7 +53,7 @@ func (s *Server) trainingStatus(c *fiber.Ctx) error {
 	id := session.ID()
 	answer := trainingState{Status: jobStates[now.State], Config: s.configOf(session), JobID: &id, JobInfo: describeJob(session, now),
 		Progress: currentProgress(session, now, known), Startup: currentStages(now, known)}
-	if now.State == sessions.Aborting && known.cancelled {
+	if now.State == sessions.Aborting && now.Cancelled {
 		answer.Status = "cancelled"
 	}
 	return c.JSON(answer)

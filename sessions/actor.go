@@ -40,6 +40,7 @@ type actor struct {
 	setback   string // the error of a worker that another one can mend
 	fruitless int    // workers in a row that ended without a new checkpoint
 	lastStage time.Time
+	keptEnd   State // that the run folder tells
 }
 
 // change is what the next commit makes durable.
@@ -182,6 +183,7 @@ func (a *actor) write(update store.Update) error {
 		return fmt.Errorf("write session as JSON: %w", err)
 	}
 	update.Session, update.Record = a.session.key, record
+	a.keepEnd()
 	var events []store.Event
 	for range writeAttempts {
 		if events, err = a.session.manager.store.Apply(context.Background(), update); err == nil {

@@ -78,6 +78,16 @@ func (a *actor) abort() {
 	a.endAfterCommit(worker.TypeAbort)
 }
 
+// cancel also counts for a session that is aborting already.
+func (a *actor) cancel() {
+	if a.state.State.Terminal() {
+		return
+	}
+	a.state.Cancelled = true
+	a.change.dirty = true
+	a.abort()
+}
+
 // endAfterCommit ends what the worker is doing, and the waits on its behalf, when it is durable that they shall end.
 func (a *actor) endAfterCommit(how worker.Type) {
 	a.afterCommit(func(err error) {
@@ -140,13 +150,14 @@ func (a *actor) startWorker() {
 	a.starting = true
 	a.state.Attempt++
 	a.change.dirty = true
-	m, task := a.session.manager, a.task()
+	m, task, kept := a.session.manager, a.task(), a.origin()
 	a.afterCommit(func(err error) {
 		if err != nil {
 			a.starting = false
 			return
 		}
 		go func() {
+			a.session.keepOrigin(kept)
 			w, err := worker.Start(m.options.Launcher, task, a.session.log.add)
 			a.post(func() { a.started(w, err) })
 		}()

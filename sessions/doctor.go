@@ -8,10 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/stepd/stepd/sessions/checkpoint"
 	"github.com/stepd/stepd/sessions/job"
@@ -93,10 +90,11 @@ func (d *doctor) examine(ctx context.Context) error {
 		return err
 	}
 	known := map[string]bool{}
-	ids := map[string]bool{}
+	ids := map[string]bool{} // and keys
 	for _, row := range rows {
 		known[row.RunDir] = true
 		ids[row.ID] = ids[row.ID] || !row.Deleted
+		ids[row.Key] = true
 		if row.Deleted {
 			continue
 		}
@@ -124,15 +122,15 @@ func (d *doctor) adoptAll(ctx context.Context, known, ids map[string]bool) error
 				continue
 			}
 			known[dir] = true
-			id := filepath.Base(dir)
-			if ids[id] {
-				id = strings.ReplaceAll(uuid.NewString(), "-", "")
-			}
-			ids[id] = true
 			good, err := d.fsck(ctx, dir)
 			if err == nil && len(good) > 0 {
-				d.found(dir, "the run is not in the index", "added as an interrupted session")
-				err = d.adopt(ctx, id, dir, good)
+				from := d.origin(dir)
+				if ids[from.ID] || ids[from.Key] { // the folder is a copy
+					from.ID, from.Key = newKey(), newKey()
+				}
+				ids[from.ID], ids[from.Key] = true, true
+				d.found(dir, "the run is not in the index", "added as session "+from.ID)
+				err = d.adopt(ctx, from, dir, good)
 			}
 			if err != nil {
 				return fmt.Errorf("run folder %s: %w", dir, err)
@@ -194,7 +192,7 @@ func (d *doctor) session(ctx context.Context, row store.Session) error {
 
 // restore replaces a session that cannot be read by one that is made of its run folder.
 func (d *doctor) restore(ctx context.Context, row store.Session, good []*checkpoint.Info, problem error) error {
-	repair := "made again from its run folder, as an interrupted session"
+	repair := "made again from its run folder"
 	if len(good) == 0 {
 		repair = "taken out of the index; it has no checkpoint"
 	}
@@ -205,11 +203,27 @@ func (d *doctor) restore(ctx context.Context, row store.Session, good []*checkpo
 	if err := errors.Join(d.store.MarkDeleted(ctx, row.Key), d.store.Purge(ctx, row.Key)); err != nil || len(good) == 0 {
 		return err
 	}
-	return d.adopt(ctx, row.ID, row.RunDir, good)
+	from := d.origin(row.RunDir)
+	if from.Key != row.Key { // the folder is another session's now
+		from = origin{Key: row.Key, ID: row.ID}
+	}
+	return d.adopt(ctx, from, row.RunDir, good)
 }
 
-// adopt makes an Interrupted session of the checkpoints of a run folder.
-func (d *doctor) adopt(ctx context.Context, id, dir string, good []*checkpoint.Info) error {
+// origin is what the run folder tells about its session, or a new session with the folder's name.
+func (d *doctor) origin(dir string) origin {
+	kept, err := readOrigin(dir)
+	if err == nil {
+		return *kept
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		d.found(dir, err.Error(), "added under the name of the folder, without labels and queue")
+	}
+	return origin{Key: newKey(), ID: filepath.Base(dir)}
+}
+
+// adopt makes a session of the checkpoints of a run folder: one that has not ended is Interrupted.
+func (d *doctor) adopt(ctx context.Context, from origin, dir string, good []*checkpoint.Info) error {
 	newest := good[0]
 	for _, info := range good {
 		if info.Manifest.Step > newest.Manifest.Step {
@@ -228,23 +242,45 @@ func (d *doctor) adopt(ctx context.Context, id, dir string, good []*checkpoint.I
 	if !d.options.Repair {
 		return nil
 	}
-	return d.insert(ctx, id, j, good, newest)
+	return d.insert(ctx, from, j, good, newest)
 }
 
-func (d *doctor) insert(ctx context.Context, id string, j *job.Job, good []*checkpoint.Info, newest *checkpoint.Info) error {
+// restored is the reason of the state in which an adopted session begins.
+const restored = "restored from the run folder"
+
+// adopted is the snapshot of a session whose newest checkpoint is known.
+func adopted(from origin, j *job.Job, newest *checkpoint.Info, now time.Time) Snapshot {
 	last := describeCheckpoint(newest)
-	now := time.Now().UTC()
-	snapshot := Snapshot{ID: id, Name: j.Name, State: Interrupted, Completed: last.Step, Allowed: last.Step, MaxSteps: j.MaxSteps, Steps: j.Steps,
-		End: j.End(), Epoch: last.Epoch, LastCheckpoint: &last, Interruption: "restored from the run folder", RunDir: j.RunDir(),
-		Created: newest.Manifest.Created, Updated: now}
-	if snapshot.Completed >= snapshot.End {
-		snapshot.State, snapshot.Interruption = Completed, ""
+	s := Snapshot{ID: from.ID, Name: j.Name, State: Interrupted, Completed: last.Step, Allowed: last.Step, MaxSteps: j.MaxSteps, Steps: j.Steps,
+		End: j.End(), Epoch: last.Epoch, LastCheckpoint: &last, Cancelled: from.Cancelled, RunDir: j.RunDir(), Attempt: max(from.Attempt, 1),
+		Created: from.Created, Updated: now}
+	if s.Created.IsZero() {
+		s.Created = newest.Manifest.Created
 	}
+	if from.Queue != "" { // it goes on by itself with what it was granted
+		s.Allowed = max(last.Step, newest.Manifest.Budget)
+	}
+	switch {
+	case s.Completed >= s.End || from.End == Completed:
+		s.State = Completed
+	case from.End == Failed:
+		s.State, s.Error, s.ErrorCode = Failed, from.Error, from.ErrorCode
+	case from.End != "":
+		s.State = Aborted
+	default:
+		s.Interruption = restored
+	}
+	return s
+}
+
+func (d *doctor) insert(ctx context.Context, from origin, j *job.Job, good []*checkpoint.Info, newest *checkpoint.Info) error {
+	now := time.Now().UTC()
+	snapshot := adopted(from, j, newest, now)
 	created, err := json.Marshal(CreatedEvent{Name: j.Name, RunDir: j.RunDir(), Steps: j.Steps, MaxSteps: j.MaxSteps})
 	if err != nil {
 		return err
 	}
-	state, err := json.Marshal(StateEvent{To: snapshot.State, Reason: "restored from the run folder", Completed: last.Step, Allowed: last.Step})
+	state, err := json.Marshal(StateEvent{To: snapshot.State, Reason: restored, Completed: snapshot.Completed, Allowed: snapshot.Allowed})
 	if err != nil {
 		return err
 	}
@@ -253,12 +289,11 @@ func (d *doctor) insert(ctx context.Context, id string, j *job.Job, good []*chec
 	if err != nil {
 		return err
 	}
-	fixed, err := json.Marshal(static{Job: j})
+	fixed, err := json.Marshal(static{Job: j, Labels: from.Labels, Queue: from.Queue})
 	if err != nil {
 		return err
 	}
-	key := strings.ReplaceAll(uuid.NewString(), "-", "")
-	update := store.Update{Session: key, Events: []store.Event{
+	update := store.Update{Session: from.Key, Events: []store.Event{
 		{Index: 1, Time: now, Kind: string(KindCreated), Data: created}, {Index: 2, Time: now, Kind: string(KindState), Data: state}}}
 	for _, info := range good {
 		data, err := json.Marshal(describeCheckpoint(info))
@@ -267,6 +302,7 @@ func (d *doctor) insert(ctx context.Context, id string, j *job.Job, good []*chec
 		}
 		update.Checkpoints = append(update.Checkpoints, store.Checkpoint{Step: info.Manifest.Step, Data: data})
 	}
-	_, err = d.store.Create(ctx, store.Session{Key: key, ID: id, Created: snapshot.Created, RunDir: snapshot.RunDir, Static: fixed, Record: record}, update)
+	_, err = d.store.Create(ctx, store.Session{Key: from.Key, ID: from.ID, Created: snapshot.Created, RunDir: snapshot.RunDir, Static: fixed,
+		Record: record}, update)
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/stepd/stepd/internal/fixture"
+	"github.com/stepd/stepd/sessions/job"
 	"github.com/stepd/stepd/sessions/store"
 )
 
@@ -37,10 +38,10 @@ func TestDoctor(t *testing.T) {
 		{"healthy", func(*testing.T, string) {}, "", "s", 8},
 		{"lost index", func(t *testing.T, dir string) {
 			require.NoError(t, os.RemoveAll(filepath.Join(dir, "data")))
-		}, "not in the index", "run", 8},
+		}, "not in the index", "s", 8},
 		{"broken index", func(t *testing.T, dir string) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "data", store.FileName), []byte("this is no database, whatever it is"), 0o644))
-		}, "not a database", "run", 8},
+		}, "not a database", "s", 8},
 		{"broken checkpoint", func(t *testing.T, dir string) {
 			require.NoError(t, os.Truncate(filepath.Join(dir, "output", "run", "checkpoint-8", "state", "state.json"), 0))
 		}, "state.json", "s", 4},
@@ -103,4 +104,107 @@ func TestABrokenIndexPointsToTheDoctor(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, store.FileName), []byte("this is no database, whatever it is"), 0o644))
 	_, err := Open(testContext(t), Options{DataDir: dir, Launcher: localWorker(t)})
 	require.ErrorContains(t, err, "stepd doctor")
+}
+
+// TestARebuiltIndexKnowsWhatTheOldOneDid loses the index of a session in each of its states.
+func TestARebuiltIndexKnowsWhatTheOldOneDid(t *testing.T) {
+	labels := map[string]string{"dialect": "simpletuner", "webhooks": `[{"secret":"s3cr3t"}]`}
+	tests := []struct {
+		name  string
+		queue string
+		end   func(t *testing.T, s *Session)
+		state State // after the repair and a start of the server
+	}{
+		{"interrupted", "", func(*testing.T, *Session) {}, Interrupted},
+		{"interrupted in a queue", "training", func(*testing.T, *Session) {}, Completed}, // it goes on by itself
+		{"aborted", "training", func(t *testing.T, s *Session) { require.NoError(t, s.Abort(testContext(t))) }, Aborted},
+		{"cancelled", "training", func(t *testing.T, s *Session) { require.NoError(t, s.Cancel(testContext(t))) }, Aborted},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			m := open(t, dir, Options{})
+			j := fixture.Job(t, dir)
+			j.Save.Every, j.Resume = 4, job.ResumeNone
+			gate := fixture.NewGate(t, j)
+			gate.Open(8)
+			s := create(t, m, CreateRequest{ID: "the id", Job: j, Grant: 20, Labels: labels, Queue: test.queue})
+			_, err := s.Wait(testContext(t), func(now Snapshot) bool { return now.LastCheckpointStep() == 8 })
+			require.NoError(t, err)
+			test.end(t, s)
+			if test.state == Aborted {
+				waitState(t, s, Aborted)
+			}
+			before := s.Snapshot()
+			require.NoError(t, m.Close(testContext(t)))
+			require.NoError(t, os.Remove(filepath.Join(dir, "data", store.FileName)))
+
+			kept, err := os.Stat(filepath.Join(j.RunDir(), originFile))
+			require.NoError(t, err)
+			assert.Equal(t, os.FileMode(0o600), kept.Mode(), "labels may hold secrets")
+			_, err = Doctor(testContext(t), DoctorOptions{DataDir: filepath.Join(dir, "data"), Outputs: []string{filepath.Join(dir, "output")}, Repair: true})
+			require.NoError(t, err)
+			gate.Open(20)
+			m = open(t, dir, Options{})
+			again, err := m.Session("the id")
+			require.NoError(t, err)
+			now := waitState(t, again, test.state)
+			assert.Equal(t, labels, again.Labels())
+			assert.Equal(t, test.queue, again.queue)
+			assert.Equal(t, s.Key(), again.Key(), "its log is the same")
+			assert.Equal(t, before.Created, now.Created)
+			assert.Equal(t, test.name == "cancelled", now.Cancelled)
+			if test.state == Interrupted {
+				_, result := grant(t, again, 2) // although the job says that it starts from the beginning
+				assert.True(t, result.Consumed)
+			}
+			checkEvents(t, again)
+		})
+	}
+}
+
+func TestADeletedSessionDoesNotComeBackWithTheIndex(t *testing.T) {
+	dir := t.TempDir()
+	trainAndClose(t, dir)
+	m := open(t, dir, Options{})
+	require.NoError(t, m.Delete(testContext(t), "s"))
+	require.NoError(t, m.Close(testContext(t)))
+	assert.NoFileExists(t, filepath.Join(dir, "output", "run", originFile))
+}
+
+func TestACancellationSurvivesTheServer(t *testing.T) {
+	dir := t.TempDir()
+	m := open(t, dir, Options{})
+	for _, id := range []string{"stopped", "cancelled"} {
+		j := fixture.Job(t, filepath.Join(dir, id))
+		fixture.NewGate(t, j)
+		s := create(t, m, CreateRequest{ID: id, Job: j, Grant: 20})
+		waitState(t, s, Running)
+		if id == "cancelled" {
+			require.NoError(t, s.Cancel(testContext(t)))
+		}
+		require.NoError(t, s.Abort(testContext(t)))
+		waitState(t, s, Aborted)
+	}
+	require.NoError(t, m.Close(testContext(t)))
+	m = open(t, dir, Options{})
+	for _, s := range m.Sessions() {
+		assert.Equal(t, s.ID() == "cancelled", s.Snapshot().Cancelled)
+	}
+}
+
+func TestDoctorAddsARunFolderWhoseSessionCannotBeRead(t *testing.T) {
+	for name, content := range map[string]string{"no JSON": "no JSON", "a path for a key": `{"id": "s", "key": "../../../../../../../etc/passwd"}`} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			trainAndClose(t, dir)
+			require.NoError(t, os.RemoveAll(filepath.Join(dir, "data")))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "output", "run", originFile), []byte(content), 0o600))
+			findings, err := Doctor(testContext(t), DoctorOptions{DataDir: filepath.Join(dir, "data"), Outputs: []string{filepath.Join(dir, "output")}, Repair: true})
+			require.NoError(t, err)
+			assert.Contains(t, findings[0].Problem, originFile)
+			_, err = open(t, dir, Options{}).Session("run")
+			assert.NoError(t, err)
+		})
+	}
 }

@@ -95,7 +95,7 @@ type Manager struct {
 // ErrBadID, ErrBadGrant, ErrRunFolderBusy, ErrClosed.
 func (m *Manager) Create(ctx context.Context, request CreateRequest) (*Session, error) {
 	if request.ID == "" {
-		request.ID = strings.ReplaceAll(uuid.NewString(), "-", "")
+		request.ID = newKey()
 	}
 	switch {
 	case !validID(request.ID):
@@ -128,6 +128,9 @@ func (m *Manager) Create(ctx context.Context, request CreateRequest) (*Session, 
 	m.add(s)
 	return s, nil
 }
+
+// newKey returns 32 random hexadecimal digits.
+func newKey() string { return strings.ReplaceAll(uuid.NewString(), "-", "") }
 
 // validID keeps ids printable; they are compared byte by byte and never become paths.
 func validID(id string) bool {
@@ -177,7 +180,7 @@ func (m *Manager) create(ctx context.Context, request CreateRequest, j *job.Job)
 		return nil, err
 	}
 	now := m.now()
-	key := strings.ReplaceAll(uuid.NewString(), "-", "")
+	key := newKey()
 	fixed := static{Job: j, Labels: request.Labels, Queue: request.Queue}
 	fixedJSON, err := json.Marshal(fixed)
 	if err != nil {
@@ -283,6 +286,7 @@ func (m *Manager) Delete(ctx context.Context, id string) error {
 	if !m.remove(s) {
 		return notFound(id)
 	}
+	s.forgetOrigin()
 	s.leave()
 	s.log.end()
 	go s.actor.post(s.actor.delete)

@@ -193,6 +193,14 @@ func (s *Session) Abort(ctx context.Context) error {
 	})
 }
 
+// Cancel is an Abort that the snapshot remembers as the user's change of mind.
+func (s *Session) Cancel(ctx context.Context) error {
+	return s.actor.do(ctx, func() error {
+		s.actor.cancel()
+		return nil
+	})
+}
+
 // RequestCheckpoint asks for a checkpoint at the end of the current step; an event of KindCheckpoint follows. When the
 // newest checkpoint is of the current step already, nothing more is written. Errors: ErrFinished, ErrNotRunning.
 func (s *Session) RequestCheckpoint(ctx context.Context) error {

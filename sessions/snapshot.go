@@ -34,6 +34,8 @@ type Snapshot struct {
 	Error        string `json:"error,omitempty"`
 	ErrorCode    string `json:"error_code,omitempty"`
 	Interruption string `json:"interruption,omitempty"`
+	// Cancelled tells that the abort was a Cancel.
+	Cancelled bool `json:"cancelled,omitempty"`
 	// Plan of memory and work; nil until it is known.
 	Plan     *engine.Plan `json:"plan,omitempty"`
 	Warnings []string     `json:"warnings,omitempty"`
