@@ -27,6 +27,19 @@ void for_object(const std::string& json, const char* what, const Read& read) {
     o.finish();
 }
 
+std::vector<SampleFiles> parse_sample_files(JsonObject& o) {
+    std::vector<SampleFiles> samples;
+    o.objects("samples", [&](JsonObject s) {
+        SampleFiles& files = samples.emplace_back();
+        s.read("latents", files.latents);
+        s.require("latents", files.latents);
+        s.read("text", files.text);
+        s.require("text", files.text);
+        s.finish();
+    });
+    return samples;
+}
+
 PreviewRequest parse_preview(JsonObject o) {
     PreviewRequest r;
     o.read("every", r.every);
@@ -52,6 +65,7 @@ PlanRequest parse_plan(const std::string& json) {
             s.read("height", shape.height);
             s.read("text_tokens", shape.text_tokens);
             s.read("batch", shape.batch);
+            s.read("evaluation", shape.evaluation);
             s.finish();
             r.shapes.push_back(shape);
         });
@@ -119,14 +133,7 @@ std::vector<TextItem> parse_captions(const std::string& json) {
 SamplesRequest parse_samples(const std::string& json) {
     SamplesRequest r;
     for_object(json, "request", [&](JsonObject& o) {
-        o.objects("samples", [&](JsonObject s) {
-            SampleFiles& files = r.samples.emplace_back();
-            s.read("latents", files.latents);
-            s.require("latents", files.latents);
-            s.read("text", files.text);
-            s.require("text", files.text);
-            s.finish();
-        });
+        r.samples = parse_sample_files(o);
         if (!o.has("empty")) return;
         JsonObject empty = o.object("empty");
         empty.read("path", r.empty);
@@ -148,6 +155,18 @@ std::vector<TrainStep> parse_steps(const std::string& json) {
         });
     });
     return steps;
+}
+
+std::vector<EvaluationBatch> parse_evaluations(const std::string& json) {
+    std::vector<EvaluationBatch> batches;
+    for_array(json, "evaluations", [&](JsonObject& o) {
+        EvaluationBatch& b = batches.emplace_back();
+        b.samples = parse_sample_files(o);
+        o.read("first", b.first);
+        o.read("seed", b.seed);
+        o.read("timesteps", b.timesteps);
+    });
+    return batches;
 }
 
 std::vector<SampleRequest> parse_sample_requests(const std::string& json) {

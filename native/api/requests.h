@@ -28,6 +28,7 @@ std::vector<ImageItem> parse_images(const std::string& json);
 std::vector<TextItem> parse_captions(const std::string& json);
 SamplesRequest parse_samples(const std::string& json);
 std::vector<TrainStep> parse_steps(const std::string& json);
+std::vector<EvaluationBatch> parse_evaluations(const std::string& json);
 std::vector<SampleRequest> parse_sample_requests(const std::string& json);
 ExportRequest parse_export(const std::string& json);
 

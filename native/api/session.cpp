@@ -121,6 +121,14 @@ stepd_status stepd_session_train(stepd_session* s, const char* steps, size_t ste
     });
 }
 
+stepd_status stepd_session_evaluate(stepd_session* s, const char* json, size_t json_size, stepd_buffer* losses,
+                                    stepd_error* error) {
+    return with_session(s, error, [&](stepd::Session& session) {
+        STEPD_REQUIRE(losses, stepd::Code::invalid, "losses: null pointer");
+        give(losses, nlohmann::json(session.evaluate(parse_evaluations(borrow(json, json_size, "json")))).dump());
+    });
+}
+
 stepd_status stepd_session_sample(stepd_session* s, const char* json, size_t json_size, stepd_error* error) {
     return with_session(s, error, [&](stepd::Session& session) {
         session.sample(parse_sample_requests(borrow(json, json_size, "json")));

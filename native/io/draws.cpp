@@ -19,6 +19,7 @@ uint64_t mix(uint64_t x) {
 
 uint64_t micro_batch_seed(uint64_t seed, uint64_t k) { return (seed * 1000003 + k) & kMask; }
 uint64_t adapter_dropout_seed(uint64_t seed, uint64_t k) { return (seed * 1000003 + k + kGolden) & kMask; }
+uint64_t evaluation_seed(uint64_t seed, uint64_t n) { return (seed * 1000003 + n + 2 * kGolden) & kMask; }
 uint64_t adapter_init_seed(uint64_t seed) { return seed & kMask; }
 
 uint64_t rounding_key(uint64_t seed, uint64_t optimizer_step, uint64_t parameter) {

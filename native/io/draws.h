@@ -16,6 +16,8 @@ namespace stepd {
 uint64_t micro_batch_seed(uint64_t seed, uint64_t k);
 // Seed of the adapter dropout masks of micro-batch k; one generator walks the layers in the order of the module list.
 uint64_t adapter_dropout_seed(uint64_t seed, uint64_t k);
+// Seed of the noise of picture n of an evaluation.
+uint64_t evaluation_seed(uint64_t seed, uint64_t n);
 // Seed of the initial adapter weights; one generator walks the modules in the model's order.
 uint64_t adapter_init_seed(uint64_t seed);
 // Key of the counter generator that rounds the weights of one parameter in one optimizer step (optim/optimizer.h). A

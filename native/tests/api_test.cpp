@@ -163,6 +163,29 @@ TEST_F(Api, saves_and_restores) {
     close();
 }
 
+TEST_F(Api, evaluates_losses) {
+    open();
+    const SampleFiles& f = model_.samples()[0];
+    json batch = {
+        {"samples", {{{"latents", f.latents}, {"text", f.text}}}}, {"first", 0}, {"seed", 0}, {"timesteps", 3}};
+    auto evaluate = [&](const json& request, Answer& answer) {
+        const std::string text = request.dump();
+        return stepd_session_evaluate(session_, text.data(), text.size(), &answer.buffer, &answer.error);
+    };
+    Answer answer, unknown, none;
+    ASSERT_EQ(evaluate(json::array({batch, batch}), answer), STEPD_OK) << answer.message();
+    ASSERT_EQ(answer.value().size(), 2u);
+    EXPECT_EQ(answer.value()[0].size(), 3u);
+    EXPECT_EQ(answer.value()[0], answer.value()[1]);
+    EXPECT_EQ(stepd_session_step(session_), 0);
+    batch["bogus"] = 1;
+    EXPECT_EQ(evaluate(json::array({batch}), unknown), STEPD_INVALID);
+    EXPECT_NE(unknown.message().find("evaluations[0].bogus"), std::string::npos) << unknown.message();
+    EXPECT_EQ(evaluate(json::array({json{{"timesteps", 3}}}), none), STEPD_INVALID);
+    EXPECT_EQ(stepd_session_evaluate(session_, "[]", 2, nullptr, &none.error), STEPD_INVALID);
+    close();
+}
+
 TEST_F(Api, cancel_stops_after_the_step) {
     Events events;
     stepd_callbacks callbacks = events.callbacks();

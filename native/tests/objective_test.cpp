@@ -44,7 +44,7 @@ TEST(Objective, flow_matching_uses_1000_sigma_as_timestep) {
     draws.u = {0.4f};
     TrainingInputs inputs({1, 1, 2, 1}, 1, 1, DType::f32);
     const std::vector<float> x0 = {1, -2}, eps = {0.5f, 4};
-    objective.prepare(0, draws, x0, eps, inputs);
+    objective.prepare(0, objective.level(0, draws), x0, eps, inputs);
     const double plain = 1 / (1 + std::exp(-0.4)), sigma = 3 * plain / (1 + 2 * plain);
     EXPECT_NEAR(inputs.timestep[0], 1000 * sigma, 1e-3);
     for (size_t i = 0; i < 2; i++) {

@@ -103,6 +103,10 @@ void TrainingData::load_text(const std::string& file, int64_t row, TrainingInput
     std::fill(bias + length, bias + text_tokens_, denoiser_.masked_text_bias());
 }
 
+void TrainingData::fill_caption(size_t sample, TrainingInputs& inputs) const {
+    load_text(samples_.at(sample).files.text, int64_t(sample), inputs);
+}
+
 void TrainingData::fill(const Options& options, const Objective& objective, int64_t index,
                         std::span<const int64_t> samples, TrainingInputs& inputs) const {
     const Bucket& bucket = inputs.bucket;
@@ -127,7 +131,7 @@ void TrainingData::fill(const Options& options, const Objective& objective, int6
         if (offset)
             for (size_t i = 0; i < n; i++)
                 noise[i] += float(options.noise_offset) * draws.offset[size_t(b * channels) + i / plane];
-        objective.prepare(b, draws, x0, {noise, n}, inputs);
+        objective.prepare(b, objective.level(b, draws), x0, {noise, n}, inputs);
         const bool dropped = draw.dropouts && draws.dropouts[0][size_t(b)] < float(options.caption_dropout);
         STEPD_REQUIRE(!dropped || !empty_.empty(), Code::invalid,
                       "config.caption_dropout needs the embedding of the empty caption");

@@ -45,6 +45,9 @@ public:
     // Of a micro-batch. Throws Code::invalid naming a sample that is not there or has another size than the first.
     Bucket bucket(std::span<const int64_t> samples) const;
 
+    // Fills row `sample` of the text inputs, for a micro-batch of all samples.
+    void fill_caption(size_t sample, TrainingInputs& inputs) const;
+
     struct Options {
         uint64_t seed = 0;
         bool sample_latents = false;

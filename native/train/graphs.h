@@ -1,4 +1,4 @@
-// The graphs of a denoiser: one training step of a micro-batch, and one prediction for sampling.
+// The graphs of a denoiser: one training step of a micro-batch, the loss of one alone, and one prediction for sampling.
 #pragma once
 
 #include "graph/graph.h"
@@ -7,9 +7,10 @@
 
 namespace stepd {
 
-// Inputs of both graphs: latents [B,C,h,w] f32, timestep [B] f32, text [B,T,W] in the compute dtype, text_bias [B,T]
-// f32. The training graph also takes target [B,C,h,w] f32, weight [B] f32, huber_c [B] f32 and loss_scale [1] f32, and
-// yields loss [1] f32, and the gradients. The sampling graph yields prediction [B,C,h,w] f32.
+// Inputs of all graphs: latents [B,C,h,w] f32, timestep [B] f32, text [B,T,W] in the compute dtype, text_bias [B,T]
+// f32. The graphs of losses also take target [B,C,h,w] f32, weight [B] f32 and huber_c [B] f32, and yield loss [1] f32;
+// the training graph takes loss_scale [1] f32 as well, and yields the gradients. The sampling graph yields prediction
+// [B,C,h,w] f32.
 namespace port {
 inline constexpr const char* latents = "latents";
 inline constexpr const char* timestep = "timestep";
@@ -36,11 +37,15 @@ struct DenoiserGraphs {
     // Differentiated and rewritten. adding: gradients are added to those of earlier micro-batches
     // (graph/accumulate.h).
     Graph record_training(const Bucket& bucket, LossKind kind, bool adding = false) const;
+    // The loss of the training graph without gradients and without adapter dropout.
+    Graph record_evaluation(const Bucket& bucket, LossKind kind) const;
     // average: trained parameters are read from their f32 averages.
     Graph record_sampling(const Bucket& bucket, bool average) const;
 
 private:
     ValueId record_prediction(Builder& b, const Adapter* applied, const Bucket& bucket) const;
+    ValueId record_loss(Builder& b, const Adapter* applied, const Bucket& bucket, LossKind kind) const;
+    ParameterInfo frozen(const std::string& name, bool average) const;
 };
 
 }  // namespace stepd

@@ -112,6 +112,26 @@ int64_t packing_bytes(const Graph& graph) {
     return most;
 }
 
+// What the losses of pictures that are not trained on need at most. Their graphs run in the training's arena, one at a
+// time, each with its own inputs.
+struct EvaluationNeeds {
+    int64_t arena = 0, ports = 0, packing = 0;
+};
+
+EvaluationNeeds evaluation_needs(const DenoiserGraphs& graphs, LossKind kind, const std::set<Bucket>& buckets,
+                                 const Cancellation* cancellation) {
+    EvaluationNeeds needs;
+    for (const Bucket& bucket : buckets) {
+        if (cancellation) cancellation->check("planning memory");
+        Graph graph = graphs.record_evaluation(bucket, kind);
+        needs.packing = std::max(needs.packing, packing_bytes(graph));
+        const PlanReport report = make_plan(std::move(graph)).report;
+        needs.arena = std::max(needs.arena, report.arena_bytes);
+        needs.ports = std::max(needs.ports, report.input_bytes + report.output_bytes);
+    }
+    return needs;
+}
+
 Bucket bucket_of(const PixelShape& s, const Model& model, const SessionConfig& config) {
     const int64_t multiple = model.latent_factor * model.denoiser->patch_size();
     STEPD_REQUIRE(s.width > 0 && s.height > 0 && s.width % multiple == 0 && s.height % multiple == 0 && s.batch > 0,
@@ -177,8 +197,11 @@ MemoryPlan plan_memory(const Model& model, const SessionConfig& config, const st
                                 config.dtype};
     const Objective objective(config.loss, config.noise, model.scheduler);  // refuses what the folder contradicts
     MemoryPlan p = plan_state(layout, config);
-    std::set<Bucket> buckets;
-    for (const PixelShape& shape : shapes) buckets.insert(bucket_of(shape, model, config));
+    std::set<Bucket> buckets, evaluated;
+    for (const PixelShape& shape : shapes)
+        (shape.evaluation ? evaluated : buckets).insert(bucket_of(shape, model, config));
+    const EvaluationNeeds evaluation = evaluation_needs(graphs, objective.loss_kind(), evaluated, cancellation);
+    p.workspace = evaluation.packing;
     std::vector<Graph> recorded;
     for (const Bucket& bucket : buckets) {
         if (cancellation) cancellation->check("planning memory");
@@ -187,7 +210,8 @@ MemoryPlan plan_memory(const Model& model, const SessionConfig& config, const st
         p.workspace = std::max(p.workspace, packing_bytes(recorded.back()));
     }
     p.workspace += threads * kWorkspacePerThread;
-    int64_t arena_bytes = 0, port_bytes = 0;  // buckets share the arena; each keeps inputs and outputs of its own
+    // Buckets share the arena; each keeps inputs and outputs of its own.
+    int64_t arena_bytes = evaluation.arena, port_bytes = evaluation.ports;
     const PlanOptions options{arena_budget(p, config), cancellation};
     for (Graph& graph : recorded) {
         const PlanReport report = make_plan(std::move(graph), options).report;

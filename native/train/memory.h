@@ -22,6 +22,7 @@ void require_picture_fits(const Model& model, const SessionConfig& config, const
 // One bucket of the data, in pixels.
 struct PixelShape {
     int64_t width = 0, height = 0, text_tokens = 0, batch = 1;
+    bool evaluation = false;  // its loss is computed without training on it
 };
 
 struct MemoryPlan {  // engine.Plan

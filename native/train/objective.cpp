@@ -79,25 +79,48 @@ float Objective::sigma(int64_t b, const Draws& draws) const {
         if (noise_.sigmoid_scale != 1) u *= float(noise_.sigmoid_scale);
         sigma = 1.f / (1.f + std::exp(-u));
     }
+    return shifted(sigma);
+}
+
+float Objective::shifted(float sigma) const {
     if (noise_.shift == 1) return sigma;
     return float(noise_.shift) * sigma / (1.f + float(noise_.shift - 1) * sigma);
 }
 
-void Objective::prepare(int64_t b, const Draws& draws, std::span<const float> x0, std::span<const float> noise,
+double Objective::level(int64_t b, const Draws& draws) const {
+    return prediction_ == Prediction::flow ? double(sigma(b, draws)) : double(timestep(b, draws));
+}
+
+std::vector<double> Objective::even_levels(int64_t count) const {
+    const int64_t last = train_timesteps();
+    STEPD_REQUIRE(count >= 1 && count <= last, Code::invalid, "timesteps = ", count, " is outside 1 to ", last,
+                  ", the timesteps of the schedule");
+    std::vector<double> levels;
+    for (int64_t i = 0; i < count; i++) {
+        const double share = double(i) / double(count);
+        if (prediction_ == Prediction::flow)
+            levels.push_back(double(shifted(float(1 - share))));
+        else
+            levels.push_back(std::nearbyint(double(last) - share * double(last)) - 1);
+    }
+    return levels;
+}
+
+void Objective::prepare(int64_t b, double level, std::span<const float> x0, std::span<const float> noise,
                         TrainingInputs& inputs) const {
     const size_t n = x0.size(), row = size_t(b);
     std::span<float> latents(inputs.latents.data() + row * n, n), target(inputs.target.data() + row * n, n);
     double time, noise_level;
     inputs.weight[row] = 1;
     if (prediction_ == Prediction::flow) {
-        const float s = sigma(b, draws);
+        const float s = float(level);
         flow_interpolate(s, x0, noise, latents);
         flow_target(x0, noise, target);
         inputs.timestep[row] = s * float(kFlowTimesteps);
         time = s;
         noise_level = flow_noise_level(s);
     } else {
-        const int64_t t = timestep(b, draws);
+        const int64_t t = int64_t(level);
         schedule_->add_noise(t, x0, noise, latents);
         schedule_->target(prediction_, t, x0, noise, target);
         inputs.timestep[row] = float(t);

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "diffusion/loss_terms.h"
 #include "diffusion/noise_schedule.h"
@@ -24,8 +25,15 @@ public:
     TimestepDraw timestep_draw() const { return draw_; }
     int64_t train_timesteps() const { return schedule_ ? schedule_->train_timesteps() : kFlowTimesteps; }
 
+    // The noise level of sample `b` of the micro-batch: a timestep of the schedule, or sigma for flow matching.
+    double level(int64_t b, const Draws& draws) const;
+    // `count` levels spread evenly over the schedule, the noisiest first: timestep round(T - i T / count) - 1
+    // (diffusers' "trailing" spacing), or sigma 1 - i / count, shifted as in training. Throws Code::invalid unless
+    // count is 1 to T.
+    std::vector<double> even_levels(int64_t count) const;
+
     // Sets timestep, latents, target, weight and huber_c of sample `b` of the micro-batch. x0 and noise: [C,h,w].
-    void prepare(int64_t b, const Draws& draws, std::span<const float> x0, std::span<const float> noise,
+    void prepare(int64_t b, double level, std::span<const float> x0, std::span<const float> noise,
                  TrainingInputs& inputs) const;
 
 private:
@@ -33,6 +41,7 @@ private:
 
     int64_t timestep(int64_t b, const Draws& draws) const;
     float sigma(int64_t b, const Draws& draws) const;
+    float shifted(float sigma) const;
 
     LossConfig loss_;
     NoiseConfig noise_;

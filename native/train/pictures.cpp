@@ -6,6 +6,7 @@
 #include "diffusion/sampler.h"
 #include "graph/executor.h"
 #include "io/random.h"
+#include "train/trainer.h"
 
 namespace stepd {
 
@@ -63,14 +64,7 @@ PictureSampler::PictureSampler(const Model& model, const DenoiserGraphs& graphs,
 
 std::unique_ptr<Executor> PictureSampler::executor(const Bucket& bucket, bool average) {
     auto executor = std::make_unique<Executor>(make_plan(graphs_.record_sampling(bucket, average)), backend_);
-    const auto& entries = store_.layout().entries();
-    size_t trained = 0;
-    for (size_t i = 0; i < entries.size(); i++) {
-        void* data = store_.weight(i).data;
-        if (entries[i].trained && average) data = store_.trained().at(trained).average;
-        trained += entries[i].trained;
-        if (executor->has(entries[i].spec->name)) executor->bind(entries[i].spec->name, data);
-    }
+    bind_weights(*executor, store_, average);
     return executor;
 }
 

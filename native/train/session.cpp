@@ -1,5 +1,6 @@
 #include "train/session.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
@@ -120,6 +121,17 @@ double Session::run_micro_batch(const MicroBatch& batch, const TrainStep& step, 
             ") is not finite; the step was not applied. Remedies: lower the learning rate, or check these samples");
     }
     return loss;
+}
+
+std::vector<std::vector<double>> Session::evaluate(const std::vector<EvaluationBatch>& batches) {
+    size_t done = 0, total = 0;
+    for (const EvaluationBatch& batch : batches) total += size_t(std::max<int64_t>(0, batch.timesteps));
+    Evaluator evaluator(model_, objective_, config_.text_tokens, *trainer_, *backend_);
+    const EvaluationHooks hooks{[this] { return !cancellation_.cancelled(); },
+                                [&] { progress("evaluate", ++done, total); }};
+    std::vector<std::vector<double>> losses;
+    for (const EvaluationBatch& batch : batches) losses.push_back(evaluator.losses(batch, hooks));
+    return losses;
 }
 
 std::vector<std::string> Session::save(const std::string& dir) {

@@ -12,6 +12,7 @@
 #include "base/cancellation.h"
 #include "train/checkpoint.h"
 #include "train/component.h"
+#include "train/evaluation.h"
 #include "train/export.h"
 #include "train/memory.h"
 #include "train/model.h"
@@ -74,6 +75,8 @@ public:
     void encode_text(const std::vector<TextItem>& items);
     void set_samples(std::vector<SampleFiles> samples, const std::string& empty);
     TrainResult train(const std::vector<TrainStep>& steps);
+    // Losses by batch and noise level; the trained state stays as it is.
+    std::vector<std::vector<double>> evaluate(const std::vector<EvaluationBatch>& batches);
     void sample(const std::vector<SampleRequest>& requests);
     std::vector<std::string> save(const std::string& dir);
     void restore(const std::string& dir);

@@ -23,6 +23,27 @@ TrainingInputs::TrainingInputs(const Bucket& bucket, int64_t channels, int64_t t
     text_bias.resize(batch * size_t(bucket.text_tokens));
 }
 
+void bind_loss_inputs(Executor& executor, TrainingInputs& inputs) {
+    executor.bind(port::latents, inputs.latents.data());
+    executor.bind(port::timestep, inputs.timestep.data());
+    executor.bind(port::text, inputs.text[0].data);
+    executor.bind(port::text_bias, inputs.text_bias.data());
+    executor.bind(port::target, inputs.target.data());
+    executor.bind(port::weight, inputs.weight.data());
+    executor.bind(port::huber_c, inputs.huber_c.data());
+}
+
+void bind_weights(Executor& executor, ParameterStore& store, bool average) {
+    const auto& entries = store.layout().entries();
+    size_t trained = 0;
+    for (size_t i = 0; i < entries.size(); i++) {
+        void* data = store.weight(i).data;
+        if (entries[i].trained && average) data = store.trained().at(trained).average;
+        trained += entries[i].trained;
+        if (executor.has(entries[i].spec->name)) executor.bind(entries[i].spec->name, data);
+    }
+}
+
 // One graph of a bucket.
 struct Trainer::Pass {
     explicit Pass(Plan p) : plan(std::move(p)) {}
@@ -59,13 +80,16 @@ Trainer::Slot& Trainer::slot(const Bucket& bucket) {
 
 Plan Trainer::plan(const Bucket& bucket, bool adding) const {
     Plan plan = make_plan(graphs_.record_training(bucket, options_.loss, adding), {options_.arena_budget});
-    const int64_t bytes = plan.report.arena_bytes;
+    require_room(bucket, plan.report.arena_bytes);
+    return plan;
+}
+
+void Trainer::require_room(const Bucket& bucket, int64_t bytes) const {
     STEPD_REQUIRE(options_.arena_limit < 0 || bytes <= options_.arena_limit, Code::out_of_memory, "a micro-batch of ",
                   bucket.batch, " with latents ", bucket.latent_width, "x", bucket.latent_height, " needs ",
                   bytes >> 20, " MiB for activations and ", options_.arena_limit >> 20,
                   " MiB are left. Remedies: a smaller micro-batch or resolution, gradient checkpointing, an adapter, "
                   "optimizer adamw_bf16, no average");
-    return plan;
 }
 
 void Trainer::prepare(std::span<const Bucket> buckets) {
@@ -74,13 +98,22 @@ void Trainer::prepare(std::span<const Bucket> buckets) {
     int64_t arena_bytes = 0;
     for (const Bucket& bucket : buckets)
         for (const Pass& pass : slot(bucket).passes) arena_bytes = std::max(arena_bytes, pass.plan.report.arena_bytes);
-    if (arena_bytes > int64_t(arena_.size())) {
-        release_arena();
-        arena_ = Buffer(size_t(arena_bytes));
-    }
+    reserve(arena_bytes);
     for (const Bucket& bucket : buckets)
         for (Pass& pass : slot(bucket).passes)
             if (!pass.executor) bind(slot(bucket), pass);
+}
+
+void Trainer::reserve(int64_t bytes) {
+    if (bytes <= int64_t(arena_.size())) return;
+    release_arena();
+    arena_ = Buffer(size_t(bytes));
+}
+
+Buffer& Trainer::arena(const Bucket& bucket, int64_t bytes) {
+    require_room(bucket, bytes);
+    reserve(bytes);
+    return arena_;
 }
 
 void Trainer::release_arena() {
@@ -93,16 +126,8 @@ void Trainer::bind(Slot& slot, Pass& pass) {
     pass.executor = std::make_unique<Executor>(pass.plan, backend_, &arena_);
     Executor& e = *pass.executor;
     TrainingInputs& in = slot.inputs;
-    const auto& entries = graphs_.layout.entries();
-    for (size_t i = 0; i < entries.size(); i++)
-        if (e.has(entries[i].spec->name)) e.bind(entries[i].spec->name, store_.weight(i).data);
-    e.bind(port::latents, in.latents.data());
-    e.bind(port::timestep, in.timestep.data());
-    e.bind(port::text, in.text[0].data);
-    e.bind(port::text_bias, in.text_bias.data());
-    e.bind(port::target, in.target.data());
-    e.bind(port::weight, in.weight.data());
-    e.bind(port::huber_c, in.huber_c.data());
+    bind_weights(e, store_);
+    bind_loss_inputs(e, in);
     e.bind(port::loss_scale, &in.loss_scale);
     e.bind(port::loss, &slot.loss);
     for (const Value& value : e.plan().graph.values) {

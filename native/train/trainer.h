@@ -28,6 +28,11 @@ struct TrainingInputs {
     std::map<std::string, std::vector<float>> dropout;  // adapter dropout masks by module path, set by the trainer
 };
 
+// Binds what every graph of losses reads to the memory of `inputs`.
+void bind_loss_inputs(Executor& executor, TrainingInputs& inputs);
+// Binds the parameters of a graph to the store. average: trained ones to their averages.
+void bind_weights(Executor& executor, ParameterStore& store, bool average = false);
+
 struct TrainerOptions {
     LossKind loss = LossKind::l2;
     double clip_norm = 0, clip_value = 0;  // 0: off
@@ -58,6 +63,9 @@ public:
     // Makes plans and memory for these buckets ready. Throws Code::out_of_memory when a plan needs more for
     // activations than TrainerOptions::arena_limit; the trainer stays usable.
     void prepare(std::span<const Bucket> buckets);
+    // The arena, with at least so many bytes, for another graph of this bucket; it stays valid until the trainer is
+    // used again. Throws Code::out_of_memory as prepare does.
+    Buffer& arena(const Bucket& bucket, int64_t bytes);
     // Gives the arena back; the next micro-batch allocates it again.
     void release_arena();
 
@@ -78,6 +86,8 @@ private:
     Slot& slot(const Bucket& bucket);
     Plan plan(const Bucket& bucket, bool adding) const;
     void bind(Slot& slot, Pass& pass);
+    void reserve(int64_t bytes);
+    void require_room(const Bucket& bucket, int64_t bytes) const;
 
     DenoiserGraphs graphs_;
     const OptimizerMethod& method_;

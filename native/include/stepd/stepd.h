@@ -105,6 +105,10 @@ STEPD_API stepd_status stepd_session_encode_text(stepd_session* s, const char* j
 STEPD_API stepd_status stepd_session_set_samples(stepd_session* s, const char* json, size_t json_size, stepd_error* error);
 STEPD_API stepd_status stepd_session_train(stepd_session* s, const char* steps, size_t steps_size, stepd_buffer* result,
                                            stepd_error* error);
+/* request: [engine.Evaluation]; losses: JSON, for each of them a list with one number for each noise level, the noisiest first.
+ * Weights, optimizer state, averages and step stay as they are, also after an error. */
+STEPD_API stepd_status stepd_session_evaluate(stepd_session* s, const char* json, size_t json_size, stepd_buffer* losses,
+                                              stepd_error* error);
 STEPD_API stepd_status stepd_session_sample(stepd_session* s, const char* json, size_t json_size, stepd_error* error);
 STEPD_API stepd_status stepd_session_save(stepd_session* s, const char* dir, size_t dir_size, stepd_buffer* files,
                                           stepd_error* error);
