@@ -128,6 +128,13 @@ func (s *session) Train(ctx context.Context, steps []engine.Step) (result engine
 	return result, err
 }
 
+func (s *session) Evaluate(ctx context.Context, batches []engine.Evaluation) (losses [][]float64, err error) {
+	err = s.run(ctx, batches, func(in input, out *C.stepd_buffer, e *C.stepd_error) C.stepd_status {
+		return C.stepd_session_evaluate(s.handle, in.data, in.size, out, e)
+	}, &losses)
+	return losses, err
+}
+
 func (s *session) Sample(ctx context.Context, requests []engine.SampleRequest) error {
 	return s.run(ctx, requests, func(in input, _ *C.stepd_buffer, e *C.stepd_error) C.stepd_status {
 		return C.stepd_session_sample(s.handle, in.data, in.size, e)

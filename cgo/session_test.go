@@ -88,9 +88,15 @@ func openTiny(t *testing.T, sink engine.Sink) engine.Session {
 		assert.NoError(t, session.Close(), "closing twice")
 		assert.Equal(t, before, live(), "the core holds sessions or buffers")
 	})
+	require.NoError(t, session.SetSamples(encodeTiny(t, session), engine.TextFile{}))
+	return session
+}
+
+// encodeTiny caches two samples.
+func encodeTiny(t *testing.T, session engine.Session) (samples []engine.Sample) {
+	t.Helper()
 	var images []engine.ImageItem
 	var captions []engine.TextItem
-	var samples []engine.Sample
 	for i, name := range []string{"lemon", "tomato"} {
 		image := engine.ImageItem{Path: filepath.Join(emoji, "pictures", name+".png"), ResizeWidth: 32, ResizeHeight: 32, Width: 32, Height: 32,
 			Out: filepath.Join(t.TempDir(), "latents.safetensors")}
@@ -100,8 +106,7 @@ func openTiny(t *testing.T, sink engine.Sink) engine.Session {
 	}
 	require.NoError(t, session.EncodeImages(context.Background(), images))
 	require.NoError(t, session.EncodeText(context.Background(), captions))
-	require.NoError(t, session.SetSamples(samples, engine.TextFile{}))
-	return session
+	return samples
 }
 
 func tinySteps(first, last int64) []engine.Step {

@@ -36,6 +36,9 @@ type Session interface {
 	// *Error of code Numeric; the step is not applied and the session stays usable). The updated weights are checked by
 	// Save, not by every step.
 	Train(ctx context.Context, steps []Step) (Result, error)
+	// Evaluate returns the losses of pictures that are not trained on: for each batch one for each of its noise levels, the
+	// noisiest first, each the mean over the pictures. It changes nothing that Save writes.
+	Evaluate(ctx context.Context, batches []Evaluation) ([][]float64, error)
 	// Sample writes one PNG per request.
 	Sample(ctx context.Context, requests []SampleRequest) error
 	// Save writes weights, optimizer state and EMA as they are at this step into dir, which exists and is empty, and
@@ -48,7 +51,7 @@ type Session interface {
 	Export(ctx context.Context, request Export) error
 	// Step is the number of optimizer steps applied so far.
 	Step() int64
-	// Cancel asks a running Train, Encode or Sample to stop at the next safe point. Idempotent.
+	// Cancel asks a running Train, Encode, Evaluate or Sample to stop at the next safe point. Idempotent.
 	Cancel()
 	// Close frees everything. Idempotent; not concurrent with other calls except Cancel.
 	Close() error
@@ -84,6 +87,8 @@ type Shape struct {
 	Height     int `json:"height"` // pixels
 	TextTokens int `json:"text_tokens"`
 	Batch      int `json:"batch"`
+	// Evaluation marks a bucket whose loss is computed without training on it.
+	Evaluation bool `json:"evaluation,omitempty"`
 }
 
 // Config is everything that decides what a session computes.
@@ -228,6 +233,16 @@ type Batch struct {
 	Samples []int `json:"samples"`
 }
 
+// Evaluation is one micro-batch whose loss is computed without training on it, at fixed noise levels and with fixed noise.
+type Evaluation struct {
+	Samples []Sample `json:"samples"` // of one bucket
+	// First is the number of the first sample in its dataset, and Seed that of the evaluation: they decide the noise.
+	First int    `json:"first"`
+	Seed  uint64 `json:"seed"`
+	// Timesteps is the number of noise levels, spread evenly over the schedule.
+	Timesteps int `json:"timesteps"`
+}
+
 // Result tells how a Train call ended.
 type Result struct {
 	Steps     int64 `json:"steps"` // applied by this call
@@ -245,7 +260,7 @@ type StepEvent struct {
 
 // ProgressEvent reports long work other than steps.
 type ProgressEvent struct {
-	Stage string `json:"stage"` // "load", "encode_images", "encode_text", "sample", "save", "init"
+	Stage string `json:"stage"` // "load", "encode_images", "encode_text", "evaluate", "sample", "save", "init"
 	Done  int64  `json:"done"`
 	Total int64  `json:"total"`
 }

@@ -129,3 +129,33 @@ func TestPreviewsComeAtTheFirstStepThenAtTheIntervalAndAtTheLast(t *testing.T) {
 		assert.Equal(t, test.want, steps)
 	}
 }
+
+func TestEvaluateDependsOnWeightsFilesAndNoise(t *testing.T) {
+	ctx := context.Background()
+	s, _ := openSession(t, Faults{})
+	file := filepath.Join(t.TempDir(), "latents")
+	require.NoError(t, os.WriteFile(file, []byte("picture"), 0o600))
+	batch := engine.Evaluation{Samples: []engine.Sample{{Latents: file}}, Timesteps: 3}
+	evaluate := func(b engine.Evaluation) []float64 {
+		t.Helper()
+		losses, err := s.Evaluate(ctx, []engine.Evaluation{b})
+		require.NoError(t, err)
+		require.Len(t, losses, 1)
+		return losses[0]
+	}
+	first := evaluate(batch)
+	assert.Len(t, first, 3)
+	assert.Equal(t, first, evaluate(batch))
+	other := batch
+	other.First = 1
+	assert.NotEqual(t, first, evaluate(other))
+	_, err := s.Train(ctx, steps(0, 1))
+	require.NoError(t, err)
+	assert.NotEqual(t, first, evaluate(batch))
+
+	failing, _ := openSession(t, Faults{EvalCode: engine.OutOfMemory})
+	_, err = failing.Evaluate(ctx, []engine.Evaluation{batch})
+	var failure *engine.Error
+	require.ErrorAs(t, err, &failure)
+	assert.Equal(t, engine.OutOfMemory, failure.Code)
+}

@@ -23,6 +23,7 @@ type Faults struct {
 	HangAt      int64       // this step never ends, whatever Cancel says
 	OpenCode    engine.Code // Open fails
 	SampleCode  engine.Code // Sample fails
+	EvalCode    engine.Code // Evaluate fails
 	PreviewCode engine.Code // Sample fails when previews are asked for
 	PreviewEnds int64       // the preview of this sampling step cannot be made
 	SaveCode    engine.Code // Save fails after writing half of its files
@@ -42,7 +43,7 @@ func (f Faults) Order(config *engine.Config) {
 	}
 	for name, value := range map[string]int64{
 		"fail_at": f.FailAt, "fail_code": int64(f.FailCode), "crash_at": f.CrashAt, "crash_signal": int64(f.CrashSignal),
-		"hang_at": f.HangAt, "open_code": int64(f.OpenCode), "sample_code": int64(f.SampleCode),
+		"hang_at": f.HangAt, "open_code": int64(f.OpenCode), "sample_code": int64(f.SampleCode), "eval_code": int64(f.EvalCode),
 		"preview_code": int64(f.PreviewCode), "preview_ends": f.PreviewEnds,
 		"save_code": int64(f.SaveCode), "save_from": f.SaveFrom, "memory": f.Memory,
 	} {
@@ -58,7 +59,7 @@ func faultsOf(config engine.Config) Faults {
 	f := Faults{
 		FailAt: get("fail_at"), FailCode: engine.Code(get("fail_code")), CrashAt: get("crash_at"),
 		CrashSignal: syscall.Signal(get("crash_signal")), HangAt: get("hang_at"), OpenCode: engine.Code(get("open_code")),
-		SampleCode: engine.Code(get("sample_code")), PreviewCode: engine.Code(get("preview_code")), PreviewEnds: get("preview_ends"), SaveCode: engine.Code(get("save_code")), SaveFrom: get("save_from"),
+		SampleCode: engine.Code(get("sample_code")), EvalCode: engine.Code(get("eval_code")), PreviewCode: engine.Code(get("preview_code")), PreviewEnds: get("preview_ends"), SaveCode: engine.Code(get("save_code")), SaveFrom: get("save_from"),
 		Memory: get("memory"),
 	}
 	if f.CrashSignal == 0 {

@@ -64,6 +64,36 @@ func (s *session) EncodeText(ctx context.Context, items []engine.TextItem) error
 	return nil
 }
 
+// Evaluate implements engine.Session: the losses depend on the weights, the cached files and the noise that is asked for.
+func (s *session) Evaluate(ctx context.Context, batches []engine.Evaluation) ([][]float64, error) {
+	if s.faults.EvalCode != 0 {
+		return nil, engine.Errorf(s.faults.EvalCode, "evaluate: ordered to fail")
+	}
+	losses := make([][]float64, len(batches))
+	for i, batch := range batches {
+		if ctx.Err() != nil {
+			return nil, engine.Errorf(engine.Cancelled, "evaluate: %v", ctx.Err())
+		}
+		losses[i] = make([]float64, batch.Timesteps)
+		for k, sample := range batch.Samples {
+			latents, err := os.ReadFile(sample.Latents)
+			if err != nil {
+				return nil, engine.Errorf(engine.NotFound, "evaluate: %v", err)
+			}
+			values, noise := hashed(latents), mix(batch.Seed, uint64(batch.First+k))
+			for t := range losses[i] {
+				distance := 0.0
+				for n, weight := range s.state.Weights {
+					distance += math.Abs(weight - values[n])
+				}
+				losses[i][t] += distance * unit(mix(noise, uint64(t))) / float64(len(batch.Samples))
+			}
+		}
+		s.sink.OnProgress(engine.ProgressEvent{Stage: "evaluate", Done: int64(i + 1), Total: int64(len(batches))})
+	}
+	return losses, nil
+}
+
 // Sample implements engine.Session: each picture has one colour, which depends on the weights and the request.
 func (s *session) Sample(ctx context.Context, requests []engine.SampleRequest) error {
 	if s.faults.SampleCode != 0 {
