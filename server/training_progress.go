@@ -31,10 +31,10 @@ func progressOf(s *sessions.Session, now sessions.Snapshot, e sessions.StepEvent
 	if e.Seconds > 0 {
 		p.Metrics["steps_per_second"] = 1 / e.Seconds
 	}
-	if batches := now.BatchesPerEpoch; batches > 0 {
+	if len(now.Epochs) > 0 {
 		accumulation := int64(job.Accumulation())
-		p.Epoch = (e.Step*accumulation-1)/batches + 1
-		p.TotalEpochs = (end*accumulation-1)/batches + 1
+		p.Epoch = now.Epochs.At(e.Step*accumulation-1) + 1
+		p.TotalEpochs = now.Epochs.At(end*accumulation-1) + 1
 	}
 	return p
 }

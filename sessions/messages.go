@@ -122,7 +122,7 @@ func (a *actor) admitted(w *worker.Worker, id int64, release func(), err error) 
 func (a *actor) setReady(ready run.Ready) {
 	a.ready = &ready
 	a.rebase(ready.Step)
-	a.state.Epoch, a.state.BatchesPerEpoch = ready.Epoch, ready.BatchesPerEpoch
+	a.state.Epoch, a.state.Epochs = ready.Epoch, ready.Epochs
 	a.state.LastCheckpoint = nil
 	a.syncCheckpoints(ready.Kept)
 	if ready.Resumed != nil {

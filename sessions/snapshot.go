@@ -3,6 +3,7 @@ package sessions
 import (
 	"time"
 
+	"github.com/stepd/stepd/sessions/dataset"
 	"github.com/stepd/stepd/sessions/engine"
 )
 
@@ -24,8 +25,8 @@ type Snapshot struct {
 	Steps    int64  `json:"steps"`
 	End      int64  `json:"end"`
 	Epoch    int64  `json:"epoch"`
-	// BatchesPerEpoch is the number of micro-batches of one pass over the data; 0 until it is known.
-	BatchesPerEpoch int64 `json:"batches_per_epoch,omitempty"`
+	// Epochs turns micro-batches into epochs; empty until the data are known.
+	Epochs dataset.Epochs `json:"epochs,omitempty"`
 	// LastStep is the latest step event; nil before the first.
 	LastStep *StepEvent `json:"last_step"`
 	// LastCheckpoint is the newest durable checkpoint; nil before the first. After a resume it is the resumed one.

@@ -79,9 +79,9 @@ func TestPlanMatchesTorch(t *testing.T) {
 		require.NoError(t, err)
 		cursor := plan.From(0)
 		for epoch, batches := range g.Epochs {
-			require.Equal(t, int64(len(batches)), plan.BatchesPerEpoch())
+			require.Equal(t, int64(len(batches)), plan.Epochs().Length(int64(epoch)))
 			for _, want := range batches {
-				require.Equal(t, int64(epoch), plan.Epoch(cursor.Position()))
+				require.Equal(t, int64(epoch), plan.Epochs().At(cursor.Position()))
 				require.Equal(t, want, cursor.Next().Samples)
 			}
 		}
@@ -113,13 +113,70 @@ func TestMixedPlansMatchTorch(t *testing.T) {
 		require.NoError(t, err)
 		cursor := plan.From(0)
 		for epoch, batches := range g.Epochs {
-			require.Equal(t, int64(len(batches)), plan.BatchesPerEpoch())
+			require.Equal(t, int64(len(batches)), plan.Epochs().Length(int64(epoch)))
 			for _, want := range batches {
-				require.Equal(t, int64(epoch), plan.Epoch(cursor.Position()))
+				require.Equal(t, int64(epoch), plan.Epochs().At(cursor.Position()))
 				require.Equal(t, want, cursor.Next().Samples, "seed %d, mixing %q", g.Seed, g.Mixing)
 			}
 		}
 	}
+}
+
+func TestScheduledPlansMatchTorch(t *testing.T) {
+	var golden []struct {
+		Seed         uint64
+		Batch        int
+		Accumulation int
+		Mixing       string
+		Datasets     []job.Dataset
+		Samples      []struct{ Dataset, Bucket, Repeats int }
+		Epochs       [][][]int
+		End          int64 // the first micro-batch without data; -1: none
+	}
+	readGolden(t, "scheduled_plans.json", &golden)
+	require.NotEmpty(t, golden)
+	for _, g := range golden {
+		j := &job.Job{Mixing: g.Mixing, BatchSize: g.Batch, Datasets: g.Datasets, Engine: engine.Config{Seed: g.Seed, Accumulation: g.Accumulation}}
+		for i := range j.Datasets {
+			j.Datasets[i].ID = fmt.Sprint(i)
+		}
+		var samples []Sample
+		for _, s := range g.Samples {
+			samples = append(samples, Sample{Dataset: fmt.Sprint(s.Dataset), Repeats: s.Repeats, Placement: Placement{Bucket: Size{8 * (s.Bucket + 1), 8}}})
+		}
+		plan, err := PlanJob(j, samples)
+		require.NoError(t, err)
+		end, ends := plan.Batches()
+		require.Equal(t, g.End >= 0, ends)
+		if ends {
+			require.Equal(t, g.End, end)
+			assert.Empty(t, plan.From(end).Next().Samples, "after the end")
+			assertEndIsRefused(t, j, samples, end)
+		}
+		cursor := plan.From(0)
+		for epoch, batches := range g.Epochs {
+			require.Equal(t, int64(len(batches)), plan.Epochs().Length(int64(epoch)), "%+v, epoch %d", g.Datasets, epoch)
+			require.Equal(t, cursor.Position(), plan.Epochs().Start(int64(epoch)))
+			for _, want := range batches {
+				require.Equal(t, int64(epoch), plan.Epochs().At(cursor.Position()))
+				require.Equal(t, want, plan.From(cursor.Position()).Next().Samples, "a plan continues anywhere")
+				require.Equal(t, want, cursor.Next().Samples, "%+v, epoch %d", g.Datasets, epoch)
+			}
+		}
+	}
+}
+
+// assertEndIsRefused plans as many steps as there is data for, and one more.
+func assertEndIsRefused(t *testing.T, j *job.Job, samples []Sample, end int64) {
+	t.Helper()
+	j.Steps = end / int64(j.Accumulation())
+	_, err := PlanJob(j, samples)
+	require.NoError(t, err)
+	j.Steps++
+	_, err = PlanJob(j, samples)
+	var invalid *job.Invalid
+	require.ErrorAs(t, err, &invalid)
+	assert.Contains(t, invalid.Problems[0].Message, fmt.Sprintf("no dataset takes part in step %d", j.Steps))
 }
 
 func TestCoverAndCrop(t *testing.T) {

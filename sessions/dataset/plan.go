@@ -18,46 +18,67 @@ type Plan struct {
 	buckets   []int // bucket of each sample
 	variants  []int // number of captions of each sample's picture, at its first caption
 	varied    bool  // a picture has several captions
-	perEpoch  int64
+	epochs    Epochs
+	end       int64 // the first micro-batch without data; forever: there is none
 }
 
 // group is samples that are shuffled together.
 type group struct {
 	entries []int // one epoch in data set order: sample numbers, repeated samples several times in a row
-	batches int64 // of an epoch
+	batches int64 // of an epoch that they take part in from its beginning to its end
 	weight  float64
+	part
 }
 
 // NewPlan plans micro-batches of batchSize samples of one bucket each, from all samples shuffled together.
 func NewPlan(seed uint64, batchSize int, samples []Sample) (*Plan, error) {
-	return newPlan(seed, batchSize, samples, func(*Sample) int { return 0 }, 1)
-}
-
-// PlanJob plans the micro-batches of a job's samples.
-func PlanJob(j *job.Job, samples []Sample) (*Plan, error) {
-	if j.Mixing == "" {
-		return NewPlan(j.Engine.Seed, j.BatchSize, samples)
-	}
-	numbers := map[string]int{}
-	for i, d := range j.Datasets {
-		numbers[d.ID] = i
-	}
-	p, err := newPlan(j.Engine.Seed, j.BatchSize, samples, func(s *Sample) int { return numbers[s.Dataset] }, len(j.Datasets))
+	p, err := newPlan(seed, batchSize, samples, func(*Sample) int { return 0 }, 1)
 	if err != nil {
 		return nil, err
 	}
-	for i, d := range j.Datasets {
-		g := &p.groups[i]
-		if g.weight = d.Probability; g.weight == 0 {
-			g.weight = 1
+	p.layOut()
+	return p, nil
+}
+
+// PlanJob plans the micro-batches of a job's samples. The error is a *job.Invalid when some step would have no data.
+func PlanJob(j *job.Job, samples []Sample) (*Plan, error) { return ContinueJob(j, samples, 0, 0) }
+
+// ContinueJob is PlanJob for a run whose step number step ended before micro-batch batch, which tells where steps begin
+// after their number of micro-batches has changed.
+func ContinueJob(j *job.Job, samples []Sample, step, batch int64) (*Plan, error) {
+	groupOf, groups := func(*Sample) int { return 0 }, 1
+	if j.Mixing != "" {
+		numbers := map[string]int{}
+		for i, d := range j.Datasets {
+			numbers[d.ID] = i
 		}
-		if j.Mixing == job.MixShare {
-			g.weight *= float64(g.batches)
+		groupOf, groups = func(s *Sample) int { return numbers[s.Dataset] }, len(j.Datasets)
+	}
+	p, err := newPlan(j.Engine.Seed, j.BatchSize, samples, groupOf, groups)
+	if err != nil {
+		return nil, err
+	}
+	accumulation := int64(j.Accumulation())
+	if groups == len(j.Datasets) {
+		for i := range j.Datasets {
+			d, g := &j.Datasets[i], &p.groups[i]
+			g.part = partOf(d, accumulation, batch-step*accumulation)
+			if g.weight = d.Probability; g.weight == 0 {
+				g.weight = 1
+			}
+			if j.Mixing == job.MixShare {
+				g.weight *= float64(g.batches)
+			}
 		}
+	}
+	p.layOut()
+	if last := batch + (j.End()-step)*accumulation; p.end < last {
+		return nil, &job.Invalid{Problems: []job.Problem{j.NoData(p.epochs.At(p.end)+1, step+(p.end-batch)/accumulation+1)}}
 	}
 	return p, nil
 }
 
+// newPlan groups the samples; their epochs are not laid out yet.
 func newPlan(seed uint64, batchSize int, samples []Sample, groupOf func(*Sample) int, groups int) (*Plan, error) {
 	if batchSize < 1 {
 		return nil, fmt.Errorf("plan micro-batches: batch size is %d, must be at least 1", batchSize)
@@ -94,9 +115,10 @@ func newPlan(seed uint64, batchSize int, samples []Sample, groupOf func(*Sample)
 		counts[[2]int{g, bucket}] += int64(repeats)
 	}
 	for key, n := range counts {
-		batches := (n + int64(batchSize) - 1) / int64(batchSize)
-		p.groups[key[0]].batches += batches
-		p.perEpoch += batches
+		p.groups[key[0]].batches += (n + int64(batchSize) - 1) / int64(batchSize)
+	}
+	for i := range p.groups {
+		p.groups[i].part = always
 	}
 	return p, nil
 }
@@ -104,20 +126,11 @@ func newPlan(seed uint64, batchSize int, samples []Sample, groupOf func(*Sample)
 // maxEntries bounds an epoch; torch.randperm draws differently above it.
 const maxEntries = math.MaxUint32 / 20
 
-// EpochSamples is the number of samples of an epoch, repeats included.
-func (p *Plan) EpochSamples() int {
-	n := 0
-	for _, g := range p.groups {
-		n += len(g.entries)
-	}
-	return n
-}
+// Epochs are the epochs of the run.
+func (p *Plan) Epochs() Epochs { return p.epochs }
 
-// BatchesPerEpoch is the number of micro-batches of every epoch.
-func (p *Plan) BatchesPerEpoch() int64 { return p.perEpoch }
-
-// Epoch is the epoch, from 0, of micro-batch k.
-func (p *Plan) Epoch(k int64) int64 { return k / p.perEpoch }
+// Batches is the number of micro-batches after which no dataset takes part any more; ok tells whether there is such an end.
+func (p *Plan) Batches() (n int64, ok bool) { return p.end, p.end != forever }
 
 // From returns a cursor whose first micro-batch is number k >= 0 of the run.
 func (p *Plan) From(k int64) *Cursor {
@@ -129,36 +142,43 @@ type Cursor struct {
 	plan    *Plan
 	next    int64
 	epoch   int64 // whose micro-batches are in batches; -1: none yet
+	first   int64 // micro-batch of the epoch
 	batches [][]int
 }
 
-// Next returns the next micro-batch. There is always one: epochs follow each
-// other without end. The samples must not be changed.
+// Next returns the next micro-batch; after the end of the data it has no samples. The samples must not be changed.
 func (c *Cursor) Next() engine.Batch {
-	if epoch := c.plan.Epoch(c.next); epoch != c.epoch {
-		c.batches = c.plan.epochBatches(epoch)
+	if epoch := c.plan.epochs.At(c.next); epoch != c.epoch {
+		c.first = c.plan.epochs.Start(epoch)
+		c.batches = c.plan.epochBatches(epoch, c.first)
 		c.epoch = epoch
 	}
-	k := c.next
+	batch := engine.Batch{Index: c.next}
+	if i := c.next - c.first; c.next < c.plan.end && i < int64(len(c.batches)) {
+		batch.Samples = c.batches[i]
+	}
 	c.next++
-	return engine.Batch{Index: k, Samples: c.batches[k%c.plan.perEpoch]}
+	return batch
 }
 
 // Position is the number of the micro-batch that Next returns.
 func (c *Cursor) Position() int64 { return c.next }
 
-// epochBatches orders the micro-batches of an epoch.
-func (p *Plan) epochBatches(epoch int64) [][]int {
+// epochBatches orders the micro-batches of an epoch, whose first one is number first.
+func (p *Plan) epochBatches(epoch, first int64) [][]int {
+	var batches [][]int
 	if len(p.groups) == 1 {
-		batches := p.shuffled(&p.groups[0], orderGenerator(p.seed, epoch))
-		p.drawCaptions(epoch, batches)
-		return batches
+		batches = p.shuffled(&p.groups[0], orderGenerator(p.seed, epoch))
+	} else {
+		queues := make([][][]int, len(p.groups))
+		for i := range p.groups {
+			queues[i] = p.shuffled(&p.groups[i], mixGenerator(p.seed, epoch, i))
+		}
+		p.draw(epoch, first, func(group int) {
+			batches = append(batches, queues[group][0])
+			queues[group] = queues[group][1:]
+		})
 	}
-	queues := make([][][]int, len(p.groups))
-	for i := range p.groups {
-		queues[i] = p.shuffled(&p.groups[i], mixGenerator(p.seed, epoch, i))
-	}
-	batches := p.mix(queues, mixGenerator(p.seed, epoch, len(p.groups)))
 	p.drawCaptions(epoch, batches)
 	return batches
 }
@@ -187,33 +207,6 @@ func (p *Plan) shuffled(g *group, random *generator) [][]int {
 	}
 	for _, bucket := range opened {
 		batches = append(batches, open[bucket])
-	}
-	return batches
-}
-
-// mix draws, for each micro-batch, the group whose next one it is, by weight among those that have one left.
-func (p *Plan) mix(queues [][][]int, random *generator) [][]int {
-	batches := make([][]int, 0, p.perEpoch)
-	for int64(len(batches)) < p.perEpoch {
-		total, last := 0.0, 0
-		for i, queue := range queues {
-			if len(queue) > 0 {
-				total += p.groups[i].weight
-				last = i
-			}
-		}
-		point, chosen := random.uniform()*total, last
-		for i, queue := range queues[:last] {
-			if len(queue) == 0 {
-				continue
-			}
-			if point -= p.groups[i].weight; point < 0 {
-				chosen = i
-				break
-			}
-		}
-		batches = append(batches, queues[chosen][0])
-		queues[chosen] = queues[chosen][1:]
 	}
 	return batches
 }

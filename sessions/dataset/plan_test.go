@@ -5,6 +5,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/stepd/stepd/sessions/engine"
+	"github.com/stepd/stepd/sessions/job"
 )
 
 // samplesInBuckets makes one sample for each bucket number given.
@@ -21,11 +24,10 @@ func TestEpochHoldsEverySampleOnce(t *testing.T) {
 	samples[3].Repeats = 5
 	plan, err := NewPlan(3, 4, samples)
 	require.NoError(t, err)
-	assert.Equal(t, 15, plan.EpochSamples())
 	cursor := plan.From(0)
 	for range 4 {
 		counts := make([]int, len(samples))
-		for range plan.BatchesPerEpoch() {
+		for range plan.Epochs().Length(0) {
 			batch := cursor.Next()
 			require.NotEmpty(t, batch.Samples)
 			require.LessOrEqual(t, len(batch.Samples), 4)
@@ -42,7 +44,7 @@ func TestPlanContinuesAnywhere(t *testing.T) {
 	plan, err := NewPlan(99, 3, samplesInBuckets(0, 1, 0, 2, 1, 0, 0, 2, 1, 1, 0))
 	require.NoError(t, err)
 	whole := plan.From(0)
-	for k := range 4 * plan.BatchesPerEpoch() {
+	for k := range 4 * plan.Epochs().Length(0) {
 		want := whole.Next()
 		cursor := plan.From(k)
 		require.Equal(t, k, cursor.Position())
@@ -74,4 +76,47 @@ func TestPlanErrors(t *testing.T) {
 	many[0].Repeats = maxEntries + 1
 	_, err = NewPlan(0, 1, many)
 	assert.ErrorContains(t, err, "lower the repeats")
+}
+
+// A run that continues with another number of micro-batches in each step keeps the steps at which datasets come and leave.
+func TestScheduleFollowsStepsWhenAccumulationChanges(t *testing.T) {
+	samples := samplesInBuckets(make([]int, 8)...)
+	for i := range samples {
+		samples[i].Dataset = []string{"a", "b"}[i/4]
+	}
+	j := &job.Job{BatchSize: 1, Mixing: job.MixShare, Steps: 10, Engine: engine.Config{Accumulation: 2},
+		Datasets: []job.Dataset{{ID: "a", EndStep: 5}, {ID: "b", StartStep: 6}}}
+	first := func(p *Plan) (batch int64) {
+		for c := p.From(0); ; {
+			if b := c.Next(); b.Samples[0] >= 4 {
+				return b.Index
+			}
+		}
+	}
+	plan, err := PlanJob(j, samples)
+	require.NoError(t, err)
+	assert.Equal(t, int64(10), first(plan))
+
+	j.Engine.Accumulation = 3 // from step 2 on: step 6 begins with micro-batch 2*2 + 3*3
+	plan, err = ContinueJob(j, samples, 2, 4)
+	require.NoError(t, err)
+	assert.Equal(t, int64(13), first(plan))
+
+	same, err := ContinueJob(j, samples, 4, 12)
+	require.NoError(t, err)
+	plan, err = PlanJob(j, samples)
+	require.NoError(t, err)
+	assert.Equal(t, plan.Epochs(), same.Epochs(), "nothing has changed")
+}
+
+func TestEpochs(t *testing.T) {
+	epochs := Epochs{{Epoch: 0, Batch: 0, Batches: 3}, {Epoch: 2, Batch: 6, Batches: 5}, {Epoch: 3, Batch: 11, Batches: 2}}
+	starts := []int64{0, 3, 6, 11, 13, 15}
+	for epoch, start := range starts {
+		assert.Equal(t, start, epochs.Start(int64(epoch)))
+		assert.Equal(t, int64(epoch), epochs.At(start))
+		assert.Equal(t, int64(epoch), epochs.At(epochs.Start(int64(epoch)+1)-1), "its last micro-batch")
+	}
+	assert.Equal(t, int64(5), epochs.Length(2))
+	assert.Equal(t, int64(0), Epochs(nil).At(7), "not known yet")
 }

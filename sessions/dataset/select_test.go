@@ -39,9 +39,9 @@ func TestCaptionsOfLines(t *testing.T) {
 	assert.Equal(t, []string{"d/a.png", "d/a.png (caption 2)", "d/a.png (caption 3)", "d/b.png", "d/c.png"}, names(m))
 	plan, err := NewPlan(3, 2, m.Samples)
 	require.NoError(t, err)
-	assert.Equal(t, 12, plan.EpochSamples(), "a picture counts once, whatever its captions")
+	assert.Equal(t, int64(6), plan.Epochs().Length(0), "a picture counts once, whatever its captions")
 	used := map[int]bool{}
-	for cursor := plan.From(0); cursor.Position() < 4*plan.BatchesPerEpoch(); {
+	for cursor := plan.From(0); cursor.Position() < 4*plan.Epochs().Length(0); {
 		for _, sample := range cursor.Next().Samples {
 			used[sample] = true
 		}

@@ -85,6 +85,12 @@ type Dataset struct {
 	MaxSamples int `json:"max_samples,omitempty"`
 	// Probability weighs the dataset against others when Job.Mixing is set; 0: 1.
 	Probability float64 `json:"probability,omitempty"`
+	// StartEpoch to EndEpoch, and StartStep to EndStep, are the epochs and optimizer steps, from 1, that the dataset takes part
+	// in; it does where both allow it. 0: from the first, to the last.
+	StartEpoch int64 `json:"start_epoch,omitempty"`
+	EndEpoch   int64 `json:"end_epoch,omitempty"`
+	StartStep  int64 `json:"start_step,omitempty"`
+	EndStep    int64 `json:"end_step,omitempty"`
 	// Repeats is how often each picture counts per epoch, at least 1.
 	Repeats int `json:"repeats"`
 	// FlipX and FlipY add mirrored copies of every picture.

@@ -28,6 +28,53 @@ func TestValidJobsHaveNoProblems(t *testing.T) {
 	assert.NoError(t, valid().Check())
 }
 
+// withSecond adds a dataset.
+func withSecond(j *Job, mixing string, d Dataset) {
+	d.ID, d.Folder, d.Resolution, d.Repeats = "b", "/b", 512, 1
+	j.Mixing, j.Datasets = mixing, append(j.Datasets, d)
+}
+
+func TestProblemsOfSchedules(t *testing.T) {
+	checkProblems(t, []problemCase{
+		{"mixing", func(j *Job) { withSecond(j, "", Dataset{StartStep: 2}) }},
+		{"datasets[0].start_epoch", func(j *Job) { j.Datasets[0].StartEpoch = -1 }},
+		{"datasets[0].end_step", func(j *Job) { j.Datasets[0].EndStep = math.MaxInt64 }},
+		{"datasets[1].end_step", func(j *Job) { withSecond(j, MixShare, Dataset{StartStep: 5, EndStep: 4}) }},
+		{"datasets[1].end_epoch", func(j *Job) { withSecond(j, MixShare, Dataset{StartEpoch: 5, EndEpoch: 4}) }},
+		{"datasets[0].start_step", func(j *Job) { j.Datasets[0].StartStep = 2 }},
+		{"datasets[0].start_epoch", func(j *Job) {
+			withSecond(j, MixShare, Dataset{StartStep: 2})
+			j.Datasets[0].StartEpoch = 2
+		}},
+		{"datasets[0].end_step", func(j *Job) { j.Datasets[0].EndStep = 99 }},
+		{"datasets[0].end_step", func(j *Job) { // steps 41 to 49 have no data
+			withSecond(j, MixShare, Dataset{StartStep: 50})
+			j.Datasets[0].EndStep = 40
+		}},
+	})
+}
+
+func TestSchedulesOfDatasets(t *testing.T) {
+	for _, change := range []func(j *Job){
+		func(j *Job) { j.Datasets[0].StartStep, j.Datasets[0].StartEpoch, j.Datasets[0].EndStep = 1, 1, 100 },
+		func(j *Job) { j.Datasets[0].EndEpoch = 2 }, // whether the run has more epochs is known with the data
+		func(j *Job) {
+			withSecond(j, MixUniform, Dataset{StartStep: 41})
+			j.Datasets[0].EndStep = 40
+		},
+		func(j *Job) { withSecond(j, MixShare, Dataset{StartEpoch: 3, StartStep: 10, EndStep: 200}) },
+	} {
+		j := valid()
+		change(j)
+		assert.Empty(t, j.Validate(), "%+v", j.Datasets)
+	}
+	j := valid()
+	withSecond(j, MixShare, Dataset{StartStep: 50})
+	j.Datasets[0].EndStep = 40
+	assert.Equal(t, []Problem{{Field: "datasets[0].end_step", Message: "no dataset takes part in step 41 (a has end_step 40, b has start_step 50); " +
+		"let one end later or start earlier, or train 40 steps"}}, j.Validate())
+}
+
 func TestProblems(t *testing.T) {
 	tests := []problemCase{
 		{"name", func(j *Job) { j.Name = "" }},

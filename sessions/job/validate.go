@@ -44,6 +44,7 @@ func (j *Job) Validate() []Problem {
 	v.run(j)
 	v.engine(&j.Engine)
 	v.datasets(j.Datasets)
+	v.scheduling(j)
 	v.save(j.Save)
 	v.tracking(j.Tracking)
 	v.sampling(j.Sampling)

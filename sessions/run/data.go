@@ -52,8 +52,8 @@ func (r *run) scan(ctx context.Context) error {
 		return engine.Errorf(engine.NotFound, "model %s: %v", r.job.Engine.Model, err)
 	}
 	r.data = &data{manifest: manifest, plan: plan, shapes: shapes(manifest, r.job), tokenizer: tokenizer, length: r.job.Engine.TextTokens}
-	r.reporter.Log(fmt.Sprintf("%d samples, bucket sizes: %d (%s), %d micro-batches per epoch", len(manifest.Samples),
-		len(manifest.Buckets()), describe(manifest.Buckets()), plan.BatchesPerEpoch()))
+	r.reporter.Log(fmt.Sprintf("%d samples, bucket sizes: %d (%s), %d micro-batches in the first epoch", len(manifest.Samples),
+		len(manifest.Buckets()), describe(manifest.Buckets()), plan.Epochs().Length(0)))
 	return nil
 }
 

@@ -81,7 +81,7 @@ type trainingState struct {
 // writeTrainingState is for other programs; stepd itself resumes from the state folder and the manifest.
 func (r *run) writeTrainingState(path string) error {
 	epoch := r.ready.EpochOf(r.step)
-	inEpoch := r.ready.BatchAt(r.step) - epoch*r.ready.BatchesPerEpoch
+	inEpoch := r.ready.BatchAt(r.step) - r.ready.Epochs.Start(epoch)
 	state := trainingState{GlobalStep: r.step, Epoch: epoch + 1, EpochStep: inEpoch / r.ready.Accumulation, ExhaustedBackends: []string{},
 		Repeats: map[string]int{}, Loss: r.lastStep.Loss, LearningRate: r.lastStep.LR}
 	for _, d := range r.job.Datasets {

@@ -45,7 +45,7 @@ func TestAPictureThatCannotBeDecoded(t *testing.T) {
 	assert.Equal(t, Completed, outcome)
 	require.Len(t, r.warnings, 1)
 	assert.Contains(t, r.warnings[0], "picture is left out: "+broken)
-	assert.Equal(t, int64(2), r.ready.BatchesPerEpoch, "four samples are left")
+	assert.Equal(t, int64(2), r.ready.Epochs.Length(0), "four samples are left")
 
 	for i := range 5 {
 		cutShort(t, filepath.Join(j.Datasets[0].Folder, fmt.Sprint(i, ".png")))

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/stepd/stepd/sessions/checkpoint"
+	"github.com/stepd/stepd/sessions/dataset"
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/job"
 )
@@ -69,10 +70,12 @@ func (r *run) resume(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	batches := r.data.plan.BatchesPerEpoch()
-	r.ready = Ready{BatchesPerEpoch: batches, Accumulation: int64(r.job.Accumulation()), Resumed: info}
+	r.ready = Ready{Accumulation: int64(r.job.Accumulation()), Resumed: info}
 	if info != nil {
 		r.ready.Step, r.ready.FirstBatch = info.Manifest.Step, info.Manifest.MicroBatch
+		if r.data.plan, err = dataset.ContinueJob(r.job, r.data.manifest.Samples, r.ready.Step, r.ready.FirstBatch); err != nil {
+			return err
+		}
 		if err := r.session.Restore(ctx, stateDir(info.Path)); err != nil {
 			return fmt.Errorf("resume from %s: %w", info.Path, err)
 		}
@@ -94,6 +97,7 @@ func (r *run) resume(ctx context.Context) error {
 	if r.ready.Kept, err = r.folder.List(); err != nil {
 		return err
 	}
+	r.ready.Epochs = r.data.plan.Epochs()
 	r.step, r.last = r.ready.Step, info
 	r.ready.Epoch = r.ready.EpochOf(r.step)
 	return nil

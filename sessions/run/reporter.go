@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/stepd/stepd/sessions/checkpoint"
+	"github.com/stepd/stepd/sessions/dataset"
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/job"
 )
@@ -45,9 +46,9 @@ type Ready struct {
 	Epoch int64 `json:"epoch"`
 	// FirstBatch is the global index of the micro-batch that comes after Step.
 	FirstBatch int64 `json:"first_batch"`
-	// BatchesPerEpoch turns micro-batches into epochs.
-	BatchesPerEpoch int64 `json:"batches_per_epoch"`
-	Accumulation    int64 `json:"accumulation"`
+	// Epochs turns micro-batches into epochs.
+	Epochs       dataset.Epochs `json:"epochs"`
+	Accumulation int64          `json:"accumulation"`
 	// Resumed is the checkpoint of Step; nil at the beginning.
 	Resumed *checkpoint.Info `json:"resumed,omitempty"`
 	// Kept are all checkpoints of the run folder, oldest first.
@@ -58,12 +59,7 @@ type Ready struct {
 }
 
 // EpochOf is the number of completed passes over the data after step steps.
-func (r Ready) EpochOf(step int64) int64 {
-	if r.BatchesPerEpoch == 0 {
-		return 0
-	}
-	return r.BatchAt(step) / r.BatchesPerEpoch
-}
+func (r Ready) EpochOf(step int64) int64 { return r.Epochs.At(r.BatchAt(step)) }
 
 // BatchAt is the global index of the first micro-batch after step steps. A resumed run goes on where its checkpoint was,
 // also when the number of micro-batches of a step has changed.
@@ -71,10 +67,10 @@ func (r Ready) BatchAt(step int64) int64 { return r.FirstBatch + (step-r.Step)*r
 
 // nextEpochs is the first step above step that completes a multiple of every epochs; never when every is 0.
 func (r Ready) nextEpochs(step, every int64) int64 {
-	if every <= 0 || r.BatchesPerEpoch == 0 {
+	if every <= 0 || len(r.Epochs) == 0 {
 		return never
 	}
-	batches := nextMultiple(r.EpochOf(step), every)*r.BatchesPerEpoch - r.FirstBatch
+	batches := r.Epochs.Start(nextMultiple(r.EpochOf(step), every)) - r.FirstBatch
 	return r.Step + (batches+r.Accumulation-1)/r.Accumulation
 }
 

@@ -166,7 +166,18 @@ func TestBoundaries(t *testing.T) {
 }
 
 func TestResumeContinuesBitForBit(t *testing.T) {
-	uninterrupted, outcome, err := whole(t, fixture.Job(t, t.TempDir()))
+	assertResumesBitForBit(t, func(*job.Job) {})
+}
+
+// assertResumesBitForBit trains a job of 20 steps in one go, and in four with an end after each.
+func assertResumesBitForBit(t *testing.T, change func(j *job.Job)) {
+	t.Helper()
+	makeJob := func(dir string) *job.Job {
+		j := fixture.Job(t, dir)
+		change(j)
+		return j
+	}
+	uninterrupted, outcome, err := whole(t, makeJob(t.TempDir()))
 	require.NoError(t, err)
 	require.Equal(t, Completed, outcome)
 	require.Len(t, uninterrupted.steps, 20)
@@ -177,7 +188,7 @@ func TestResumeContinuesBitForBit(t *testing.T) {
 		r, control := &recorder{}, NewControl()
 		control.Allow(int64(part+1) * 5)
 		r.onPaused = func(int64) { control.Stop() }
-		_, err := runJob(t, fixture.Job(t, dir), control, r)
+		_, err := runJob(t, makeJob(dir), control, r)
 		require.NoError(t, err)
 		assert.Equal(t, int64(part*5), r.ready.Step)
 		for step, loss := range r.losses() {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/stepd/stepd/internal/fixture"
+	"github.com/stepd/stepd/sessions/dataset"
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/engine/fake"
 	"github.com/stepd/stepd/sessions/job"
@@ -25,7 +26,7 @@ func (r *recorder) sampledSteps() (steps []int64) {
 
 func TestEpochs(t *testing.T) {
 	// Three micro-batches an epoch, two a step: epochs end within steps 2, 3, 5, 6, 8, …
-	ready := Ready{BatchesPerEpoch: 3, Accumulation: 2}
+	ready := Ready{Epochs: dataset.Epochs{{Batches: 3}}, Accumulation: 2}
 	var ends, secondEnds []int64
 	for step := range int64(10) {
 		if ready.endsEpochs(step, 1) {
@@ -41,7 +42,7 @@ func TestEpochs(t *testing.T) {
 	assert.Equal(t, never, ready.nextEpochs(4, 0))
 
 	// Resumed at step 3 after six micro-batches, now with one a step: the next epoch is three steps away.
-	resumed := Ready{Step: 3, FirstBatch: 6, BatchesPerEpoch: 3, Accumulation: 1}
+	resumed := Ready{Step: 3, FirstBatch: 6, Epochs: dataset.Epochs{{Batches: 3}}, Accumulation: 1}
 	assert.Equal(t, int64(6), resumed.nextEpochs(3, 1))
 	assert.Equal(t, int64(9), resumed.nextEpochs(3, 2))
 	assert.False(t, resumed.endsEpochs(3, 1), "that was before")
@@ -54,7 +55,7 @@ func TestCheckpointsAndSamplesByEpoch(t *testing.T) {
 	j.Save.EveryEpochs, j.Sampling.EveryEpochs = 2, 4
 	r, _, err := whole(t, j)
 	require.NoError(t, err)
-	require.Equal(t, int64(3), r.ready.BatchesPerEpoch)
+	require.Equal(t, int64(3), r.ready.Epochs.Length(0))
 	steps, reasons := r.saved()
 	assert.Equal(t, []int64{3, 6, 9, 10}, steps)
 	assert.Equal(t, []string{"interval", "interval", "interval", "final"}, reasons)
@@ -193,4 +194,57 @@ func TestAResumedRunWithAnotherAccumulationGoesOnAtItsMicroBatch(t *testing.T) {
 	assert.Equal(t, int64(7), last.Step)
 	assert.Equal(t, int64(11), last.MicroBatch)
 	assert.Equal(t, int64(3), last.Epoch)
+}
+
+// scheduled adds a second dataset to the job, of which the first leaves and the second comes within the epochs.
+func scheduled(j *job.Job) {
+	second := j.Datasets[0]
+	second.ID, second.DefaultCaption, second.Captions, second.StartStep, second.Probability, second.Repeats = "second", "sks", job.CaptionsFixed, 7, 3, 2
+	j.Datasets[0].EndStep = 13
+	third := second
+	third.ID, third.StartStep, third.StartEpoch, third.EndEpoch = "third", 0, 2, 3
+	j.Datasets = append(j.Datasets, second, third)
+	j.Mixing = job.MixShare
+}
+
+func TestDatasetsComeAndLeave(t *testing.T) {
+	j := fixture.Job(t, t.TempDir()) // an epoch of one dataset has three micro-batches, two a step
+	scheduled(j)
+	j.Save.EveryEpochs = 1
+	r, outcome, err := whole(t, j)
+	require.NoError(t, err)
+	require.Equal(t, Completed, outcome)
+	require.Greater(t, len(r.ready.Epochs), 2, "the epochs have different lengths")
+	steps, reasons := r.saved()
+	for i, step := range steps[:len(steps)-1] {
+		assert.Equal(t, "interval", reasons[i])
+		assert.Equal(t, r.ready.EpochOf(step), r.ready.EpochOf(step-1)+1, "step %d completes an epoch", step)
+	}
+	for _, info := range r.checkpoints {
+		assert.Equal(t, r.ready.EpochOf(info.Manifest.Step), info.Manifest.Epoch)
+	}
+
+	all := fixture.Job(t, t.TempDir())
+	scheduled(all)
+	for i := range all.Datasets {
+		d := &all.Datasets[i]
+		d.StartStep, d.EndStep, d.StartEpoch, d.EndEpoch = 0, 0, 0, 0
+	}
+	other, _, err := whole(t, all)
+	require.NoError(t, err)
+	assert.NotEqual(t, r.losses(), other.losses(), "schedules change what is trained")
+}
+
+func TestScheduledRunsResumeBitForBit(t *testing.T) { assertResumesBitForBit(t, scheduled) }
+
+func TestAStepWithoutDataIsRefusedBeforeTheFirst(t *testing.T) {
+	j := fixture.Job(t, t.TempDir())
+	j.Datasets[0].EndEpoch = 4 // 12 micro-batches, six steps
+	r, _, err := whole(t, j)
+	require.ErrorContains(t, err, "datasets[0].end_epoch: no dataset takes part in step 7, in epoch 5 (pictures has end_epoch 4); let one end later or start earlier, or train 6 steps")
+	assert.Empty(t, r.steps)
+	j.Steps = 6
+	_, outcome, err := whole(t, j)
+	require.NoError(t, err)
+	assert.Equal(t, Completed, outcome)
 }

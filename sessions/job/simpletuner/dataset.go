@@ -202,6 +202,7 @@ func (e *entry) image(embeds map[string]*entry) {
 	e.captionFilters(&d, embeds)
 	e.sizes(&d)
 	e.crop(&d)
+	e.schedule(&d)
 	t.job.Datasets = append(t.job.Datasets, d)
 }
 
@@ -399,8 +400,20 @@ func (e *entry) cropAspects(aspect string) []float64 {
 	return aspects
 }
 
+// schedule takes the first epoch and the first step as what they are: no limits.
+func (e *entry) schedule(d *job.Dataset) {
+	from := func(name string) int64 {
+		if first := int64(e.number(name)); first > 1 {
+			return first
+		}
+		return 0
+	}
+	d.StartEpoch, d.StartStep = from("start_epoch"), from("start_step")
+	d.EndEpoch, d.EndStep = int64(e.number("end_epoch")), int64(e.number("end_step"))
+}
+
 // mixing follows from the weights of the datasets. Where they are the same, all samples are shuffled together, which
-// draws every dataset by its share.
+// draws every dataset by its share; not where datasets come or leave.
 func (t *translation) mixing() {
 	datasets := t.job.Datasets
 	if len(datasets) < 2 {
@@ -413,7 +426,7 @@ func (t *translation) mixing() {
 	switch {
 	case t.text("data_backend_sampling") == "uniform":
 		t.job.Mixing = job.MixUniform
-	case !same:
+	case !same, t.job.Scheduled():
 		t.job.Mixing = job.MixShare
 	}
 }

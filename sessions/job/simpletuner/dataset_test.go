@@ -54,8 +54,10 @@ func TestFieldsOfDatasets(t *testing.T) {
 		{map[string]any{"caption_filter_list": []any{"x", "s/y/z/"}}, func(d *job.Dataset) { d.CaptionFilters = []string{"x", "s/y/z/"} }},
 		{map[string]any{"caption_filter_list": "config/filters.txt"}, func(d *job.Dataset) { d.CaptionFilters = []string{"bad ", "s/a/b/"} }},
 		{map[string]any{"instance_data_dir": nil, "instance_data_root": "demo", "metadata_backend": "json"}, func(*job.Dataset) {}},
+		{map[string]any{"start_epoch": 1, "start_step": 1, "end_epoch": 0, "end_step": nil}, func(*job.Dataset) {}},
+		{map[string]any{"start_epoch": 0, "start_step": 0, "end_step": 250}, func(d *job.Dataset) { d.EndStep = 250 }},
 		{map[string]any{"probability": 0.5}, func(d *job.Dataset) { d.Probability = 0.5 }},
-		{map[string]any{"cache_dir_vae": "/x", "vae_cache_ondemand": true, "start_epoch": 1, "is_regularisation_data": false}, func(*job.Dataset) {}},
+		{map[string]any{"cache_dir_vae": "/x", "vae_cache_ondemand": true, "is_regularisation_data": false}, func(*job.Dataset) {}},
 	} {
 		got, err := withDataset(t, roots, test.changes)
 		require.NoError(t, err, "%v", test.changes)
@@ -101,7 +103,12 @@ func TestDatasetsThatAreRefused(t *testing.T) {
 		{map[string]any{"caption_filter_list": []any{3}}, "dataset demo: caption_filter_list: 3 is not a text"},
 		{map[string]any{"caption_filter_list": "none.txt"}, "dataset demo: caption_filter_list: file none.txt does not exist"},
 		{map[string]any{"caption_filter_list": []any{"s/(/x/"}}, "dataset demo: caption_filter_list: caption filter"},
-		{map[string]any{"start_step": 10}, "dataset demo: start_step: 10 is not supported by this version"},
+		{map[string]any{"start_step": 10}, "dataset demo: start_step: no dataset takes part in step 1, in epoch 1 (demo has start_step 10)"},
+		{map[string]any{"start_epoch": 2}, "dataset demo: start_epoch: no dataset takes part in step 1"},
+		{map[string]any{"end_step": 199}, "dataset demo: end_step: no dataset takes part in step 200 (demo has end_step 199); let one end later or start earlier, or train 199 steps"},
+		{map[string]any{"start_step": -1}, "dataset demo: start_step: -1 is outside 0 to"},
+		{map[string]any{"end_step": 1.5}, "dataset demo: end_step: 1.5 is not a whole number"},
+		{map[string]any{"start_epoch": 5, "end_epoch": 4}, "dataset demo: end_epoch: 4 is before start_epoch 5"},
 		{map[string]any{"id": nil}, "dataset 0: id: nothing cannot be the name"},
 		{map[string]any{"id": "a\x00b"}, "dataset 0: id: "},
 		{map[string]any{"id": strings.Repeat("x", 201)}, "dataset 0: id: "},
@@ -199,15 +206,21 @@ func (sizes) Probe(path string) (engine.Picture, error) {
 	return engine.Picture{Width: config.Width, Height: config.Height, Format: format}, err
 }
 
-func TestEpochs(t *testing.T) {
-	roots := makeRoots(t)
+// makePictures makes five pictures of two sizes, with two captions each.
+func makePictures(t *testing.T, dir string) {
+	t.Helper()
 	for i := range 5 {
-		file, err := os.Create(filepath.Join(roots.Datasets, "demo", fmt.Sprintf("%d.png", i)))
+		file, err := os.Create(filepath.Join(dir, fmt.Sprintf("%d.png", i)))
 		require.NoError(t, err)
 		require.NoError(t, png.Encode(file, image.NewGray(image.Rect(0, 0, 64, 64+64*(i%2)))))
 		require.NoError(t, file.Close())
-		require.NoError(t, os.WriteFile(filepath.Join(roots.Datasets, "demo", fmt.Sprintf("%d.txt", i)), []byte("a\nb"), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.txt", i)), []byte("a\nb"), 0o644))
 	}
+}
+
+func TestEpochs(t *testing.T) {
+	roots := makeRoots(t)
+	makePictures(t, filepath.Join(roots.Datasets, "demo"))
 	for _, test := range []struct {
 		epochs, batch, accumulation string
 		steps                       int64

@@ -1,5 +1,7 @@
 package simpletuner
 
+//go:generate go test -run TestOptionsAreDocumented -update .
+
 import (
 	"encoding/json"
 	"errors"

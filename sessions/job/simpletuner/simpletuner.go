@@ -79,6 +79,9 @@ func Translate(request Request) (*Translation, error) {
 	if len(t.problems) == 0 {
 		t.check()
 	}
+	if len(t.problems) == 0 && t.job.Scheduled() {
+		t.checkEpochs()
+	}
 	if len(t.problems) > 0 {
 		sort.SliceStable(t.problems, func(i, k int) bool { return t.problems[i].Field < t.problems[k].Field })
 		return &Translation{Warnings: t.warnings, Notices: t.notices, Suggestions: t.suggestions}, &job.Invalid{Problems: t.problems}
@@ -251,15 +254,19 @@ func (t *translation) copyOptions() {
 }
 
 // check lets the job check itself.
-func (t *translation) check() {
+func (t *translation) check() { t.take(t.job.Check()) }
+
+// take adds the problems of the job to those of the options; it tells whether err is about such.
+func (t *translation) take(err error) bool {
 	var invalid *job.Invalid
-	if !errors.As(Respell(t.job.Check()), &invalid) {
-		return
+	if !errors.As(Respell(err), &invalid) {
+		return false
 	}
 	for _, problem := range invalid.Problems {
 		problem.Field = t.respellDataset(problem.Field)
 		t.problems = append(t.problems, problem)
 	}
+	return true
 }
 
 // respellDataset names a field "datasets[0].…" as the dataloader file does.
