@@ -27,7 +27,8 @@ const Available = true
 // Open returns the native core. It refuses a library whose interface is not that of the header this package was compiled with.
 func Open() (engine.Engine, error) {
 	if have := int(C.stepd_abi_version()); have != int(C.header_abi_version) {
-		return nil, engine.Errorf(engine.Internal, "the native library has interface version %d and the program expects %d; run: make native && go clean -cache", have, int(C.header_abi_version))
+		return nil, engine.Errorf(engine.Internal, "the native library has interface version %d and the program expects %d; "+
+			"run: make native && go clean -cache", have, int(C.header_abi_version))
 	}
 	n := &native{}
 	if err := call(nil, func(_ input, out *C.stepd_buffer, e *C.stepd_error) C.stepd_status { return C.stepd_info(out, e) }, &n.info); err != nil {

@@ -47,8 +47,9 @@ func ofType(spec Spec) Spec {
 }
 
 var (
-	listConfigsSpec = ofType(answers(Answer{Status: http.StatusOK, Doc: "entries by name, with an error if the file cannot be read; active is null for other types than model", Example: object{
-		"configs": []configs.Entry{}, "active": (*string)(nil), "count": 0, "config_type": "model"}}))
+	listConfigsSpec = ofType(answers(Answer{Status: http.StatusOK,
+		Doc: "entries by name, with an error if the file cannot be read; active is null for other types than model", Example: object{
+			"configs": []configs.Entry{}, "active": (*string)(nil), "count": 0, "config_type": "model"}}))
 	getConfigSpec = ofType(answers(Answer{Status: http.StatusOK, Doc: "the configuration; the path of the dataloader in both spellings", Example: object{
 		"name": "", "config": nil, "metadata": configs.Metadata{}, "config_type": "model"}}, unknownName, brokenConfig))
 	activeConfigSpec = answers(Answer{Status: http.StatusOK, Doc: "the environment; name and metadata are null when there is none", Example: object{
@@ -72,19 +73,22 @@ var (
 	createConfigSpec   = ofType(Spec{Body: configBody, Answers: []Answer{stored, badName, takenName, badOptions}})
 	updateConfigSpec   = ofType(Spec{Body: configBody, Answers: []Answer{stored, badName, unknownName, badOptions}})
 	deleteConfigSpec   = ofType(answers(Answer{Status: http.StatusOK, Doc: "deleted", Example: object{"message": ""}}, badName, unknownName))
-	activateConfigSpec = answers(Answer{Status: http.StatusOK, Doc: "active from now on", Example: object{"message": "", "active": ""}}, badName, unknownName, brokenConfig)
-	renameConfigSpec   = ofType(Spec{Body: oneText("new_name", "the new name"), Answers: []Answer{written, badName, unknownName, takenName}})
-	copyConfigSpec     = ofType(Spec{Body: oneText("target_name", "name of the copy"), Answers: []Answer{written, badName, unknownName, takenName}})
-	importConfigSpec   = ofType(Spec{Body: Body{Media: []string{mediaJSON}, Open: true, Fields: []Field{
+	activateConfigSpec = answers(Answer{Status: http.StatusOK, Doc: "active from now on",
+		Example: object{"message": "", "active": ""}}, badName, unknownName, brokenConfig)
+	renameConfigSpec = ofType(Spec{Body: oneText("new_name", "the new name"), Answers: []Answer{written, badName, unknownName, takenName}})
+	copyConfigSpec   = ofType(Spec{Body: oneText("target_name", "name of the copy"), Answers: []Answer{written, badName, unknownName, takenName}})
+	importConfigSpec = ofType(Spec{Body: Body{Media: []string{mediaJSON}, Open: true, Fields: []Field{
 		{Name: "data", Kind: job.Object, Required: true, Doc: "an export, or a bare configuration"},
 		{Name: "name", Kind: job.Text, Doc: "default: that of the export, else imported_ and the date"},
 		{Name: "overwrite", Kind: job.Bool, Default: false, Doc: "replace a configuration of this name"},
-	}, Example: object{"data": object{"--model_family": "pixart_sigma"}, "name": "imported"}}, Answers: []Answer{written, badName, takenName, brokenConfig, badOptions}})
+	}, Example: object{"data": object{"--model_family": "pixart_sigma"}, "name": "imported"}},
+		Answers: []Answer{written, badName, takenName, brokenConfig, badOptions}})
 	fromTemplateSpec = Spec{Body: Body{Media: []string{mediaJSON}, Open: true, Fields: []Field{
 		{Name: "template_name", Kind: job.Text, Required: true, Doc: "one of /api/configs/templates"},
 		{Name: "config_name", Kind: job.Text, Required: true, Doc: "name of the new configuration"},
 	}, Example: object{"template_name": "pixart.full", "config_name": "my-environment"}}, Answers: []Answer{written, badName, unknownName, takenName}}
-	validateConfigSpec = ofType(Spec{Body: Body{Media: []string{mediaJSON}, Open: true, Example: object{"--model_family": "pixart_sigma"}}, Answers: []Answer{judged}})
+	validateConfigSpec = ofType(Spec{Body: Body{Media: []string{mediaJSON}, Open: true, Example: object{"--model_family": "pixart_sigma"}},
+		Answers: []Answer{judged}})
 	validateStoredSpec = ofType(answers(Answer{Status: http.StatusOK, Doc: "what there is to say", Example: object{
 		"name": "", "is_valid": true, "errors": []string{}, "warnings": []string{}, "suggestions": []string{}}}, unknownName, brokenConfig))
 )
@@ -108,7 +112,8 @@ var (
 		{Name: "include_defaults", Kind: job.Bool, Default: true, Doc: "false: an empty list"},
 	}, Example: object{"include_defaults": true}}, Answers: []Answer{{Status: http.StatusOK, Doc: "written; dataloader.backup names the old file", Example: object{
 		"message": "", "environment": configs.Metadata{}, "dataloader": configs.FilePlace{}}}, badName, unknownName, takenName}}
-	getLycorisSpec = answers(Answer{Status: http.StatusOK, Doc: "the file", Example: object{"environment_id": "", "config": object(nil)}}, unknownName, brokenConfig)
+	getLycorisSpec = answers(Answer{Status: http.StatusOK, Doc: "the file",
+		Example: object{"environment_id": "", "config": object(nil)}}, unknownName, brokenConfig)
 	putLycorisSpec = Spec{Body: configObject, Answers: []Answer{{Status: http.StatusOK, Doc: "written", Example: object{
 		"message": "", "environment_id": "", "success": true, "path": "", "absolute_path": ""}}, badName, unknownName, badOptions}}
 	shortValidateSpec = Spec{Body: configObject, Answers: []Answer{{Status: http.StatusOK, Doc: "what there is to say", Example: object{
@@ -130,5 +135,6 @@ var (
 	putWebhookSpec    = Spec{Body: configObject, Answers: []Answer{savedWebhook, refusedWebhook}}
 	getWebhookSpec    = answers(Answer{Status: http.StatusOK, Doc: "the receiver", Example: object{"name": "", "config": object(nil)}}, unknownName, brokenConfig)
 	deleteWebhookSpec = answers(Answer{Status: http.StatusOK, Doc: "deleted", Example: object{"message": "", "success": true, "name": ""}}, unknownName)
-	testWebhookSpec   = answers(Answer{Status: http.StatusOK, Doc: "whether the receiver took the message; else error says why", Example: object{"success": true}}, unknownName)
+	testWebhookSpec   = answers(Answer{Status: http.StatusOK, Doc: "whether the receiver took the message; else error says why",
+		Example: object{"success": true}}, unknownName)
 )

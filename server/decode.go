@@ -29,7 +29,8 @@ func readBody(raw []byte) (*body, error) {
 	}
 	object, ok := value.(map[string]any)
 	if !ok {
-		return nil, Problems{{Type: "model_attributes_type", Loc: []any{"body"}, Message: "Input should be a valid dictionary or object to extract fields from", Input: value}}
+		return nil, Problems{{Type: "model_attributes_type", Loc: []any{"body"},
+			Message: "Input should be a valid dictionary or object to extract fields from", Input: value}}
 	}
 	return &body{fields: object, known: map[string]bool{}}, nil
 }

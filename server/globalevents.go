@@ -10,7 +10,6 @@ import (
 	"html/template"
 	"maps"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -60,35 +59,29 @@ func globalForm(s *sessions.Session, e sessions.Event, p Payload) (name string, 
 }
 
 var globalEventsSpec = Spec{
-	Headers: []Field{{Name: "Last-Event-ID", Kind: job.Int, Doc: "id of the last event of a stream that broke; without it the newest thousand come first"}},
+	Headers: []Field{{Name: "Last-Event-ID", Kind: job.Int, Doc: "id of the last event of a stream that broke; without it the newest thousand come first; " +
+		"for one that is newer than all events, a message reset says where the stream goes on"}},
 	Answers: []Answer{{Status: http.StatusOK, Media: mediaEvents, Doc: "one message an event of any training job, with its id; heartbeats between them"}},
 }
 
 // streamGlobalEvents is the stream of all training jobs. Ids are the same after a restart of the server.
 func (s *Server) streamGlobalEvents(c *fiber.Ctx) error {
-	after := s.hub.recent()
-	if last, err := strconv.ParseInt(c.Get("Last-Event-ID"), 10, 64); err == nil && last >= 0 {
-		after = last
+	after, reset := s.hub.recent(), ""
+	if last, said := lastEvent(c); said {
+		after, reset = continued(last, s.options.Manager.LastSeq())
 	}
-	greeted := false
 	next := func(ctx context.Context) (found []entry, err error) {
-		if !greeted {
-			greeted = true
-			return nil, nil
-		}
 		found, after, err = s.hub.next(ctx, after)
 		return found, err
 	}
-	return stream(s, c, "text/event-stream", next, writeGlobalEvents, func() string {
+	return stream(s, c, live[entry]{media: mediaEvents, head: greeting + reset, next: next, write: writeGlobalEvents, silence: func() string {
 		return fmt.Sprintf("event: heartbeat\ndata: {\"type\":\"heartbeat\",\"timestamp\":%.3f}\n\n", epochSeconds(time.Now()))
-	})
+	}})
 }
 
-// writeGlobalEvents writes the greeting for an empty batch.
+const greeting = "event: connection\ndata: {\"type\":\"connected\",\"message\":\"Connected to stepd\"}\n\n"
+
 func writeGlobalEvents(w *bufio.Writer, found []entry) {
-	if len(found) == 0 {
-		_, _ = w.WriteString("event: connection\ndata: {\"type\":\"connected\",\"message\":\"Connected to stepd\"}\n\n")
-	}
 	for _, e := range found {
 		writeMessage(w, fmt.Sprintf("id: %d\nevent: %s\ndata: ", e.seq, e.name), e.data)
 	}
@@ -113,7 +106,7 @@ var broadcastSpec = Spec{
 
 // pollGlobalEvents waits for events after an index.
 func (s *Server) pollGlobalEvents(c *fiber.Ctx) error {
-	after := queryInt(c, "last_event_index", 0)
+	after, _ := continued(queryInt(c, "last_event_index", 0), s.options.Manager.LastSeq())
 	timeout := queryInt(c, "timeout", 30)
 	if after == 0 {
 		after = s.hub.recent()

@@ -25,7 +25,8 @@ func (s *Server) guard(c *fiber.Ctx) error {
 	}
 	if !s.open[endpoint{c.Method(), c.Path()}] && !s.authorized(c) {
 		c.Set(fiber.HeaderWWWAuthenticate, "Bearer")
-		return failure(http.StatusUnauthorized, "a valid token is needed: send the header Authorization: Bearer TOKEN, or X-API-Key: TOKEN; the token is in the file token of the data folder")
+		return failure(http.StatusUnauthorized, "a valid token is needed: "+
+			"send the header Authorization: Bearer TOKEN, or X-API-Key: TOKEN; the token is in the file token of the data folder")
 	}
 	return c.Next()
 }

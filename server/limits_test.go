@@ -42,8 +42,9 @@ func TestStalledReadersAreDropped(t *testing.T) {
 	s := New(Options{Limits: Limits{Stall: 50 * time.Millisecond}})
 	line := strings.Repeat("x", 1<<16)
 	s.add(Route{Method: http.MethodGet, Path: "/endless", Access: Open, Handle: func(s *Server, c *fiber.Ctx) error {
-		return stream(s, c, mediaText, func(ctx context.Context) ([]string, error) { return []string{line}, ctx.Err() },
-			func(w *bufio.Writer, lines []string) { _, _ = w.WriteString(lines[0]) }, stillHere)
+		return stream(s, c, live[string]{media: mediaText, silence: stillHere,
+			next:  func(ctx context.Context) ([]string, error) { return []string{line}, ctx.Err() },
+			write: func(w *bufio.Writer, lines []string) { _, _ = w.WriteString(lines[0]) }})
 	}})
 	s.add(Route{Method: http.MethodGet, Path: "/large", Access: Open, Handle: func(s *Server, c *fiber.Ctx) error {
 		return c.SendString(strings.Repeat(line, 1000))

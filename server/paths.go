@@ -22,7 +22,8 @@ func (s *Server) runFolder(field, dir string) (string, error) {
 	if s.isRunFolder(absolute) {
 		return absolute, nil
 	}
-	outside := failure(http.StatusBadRequest, "%s: %s is neither the folder of a run nor below the outputs folder %s; start the server with --outputs to serve another", field, dir, outputs)
+	outside := failure(http.StatusBadRequest, "%s: %s is neither the folder of a run nor below the outputs folder %s; "+
+		"start the server with --outputs to serve another", field, dir, outputs)
 	relative, err := filepath.Rel(outputs, absolute)
 	if err != nil || !filepath.IsLocal(relative) {
 		return "", outside

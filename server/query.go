@@ -81,9 +81,15 @@ func queryInt(c *fiber.Ctx, name string, fallback int64) int64 {
 
 // lastEventID is where a client continues a broken stream; 0: at the beginning.
 func lastEventID(c *fiber.Ctx) int64 {
+	last, _ := lastEvent(c)
+	return last
+}
+
+// lastEvent is the number that a client of a broken stream had last, if it says one.
+func lastEvent(c *fiber.Ctx) (last int64, said bool) {
 	last, err := strconv.ParseInt(c.Get("Last-Event-ID"), 10, 64)
 	if err != nil || last < 0 {
-		return 0
+		return 0, false
 	}
-	return min(last, largestInteger)
+	return min(last, largestInteger), true
 }

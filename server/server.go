@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -63,8 +62,8 @@ type Server struct {
 	closing  chan struct{}     // closed by Shutdown; streams end
 	hub      *hub
 	upgrade  fiber.Handler // to a WebSocket
-	// jobConfigs are the configurations of training jobs as /status shows them, by id.
-	jobConfigs sync.Map
+	// jobConfig is that of the job that /status was last asked about.
+	jobConfig atomic.Pointer[jobConfig]
 }
 
 // endpoint is an exact method and path.

@@ -56,14 +56,25 @@ func (s *Server) flushing(conn net.Conn, w *bufio.Writer) func() error {
 	}
 }
 
-// stream sends what next returns until it ends, the client leaves or reads nothing for too long, or the server shuts down.
-// next gets a context that ends with the heartbeat; write sends a batch and silence the heartbeat.
-func stream[T any](s *Server, c *fiber.Ctx, kind string, next func(context.Context) ([]T, error), write func(*bufio.Writer, []T), silence func() string) error {
+// live is an answer that goes on.
+type live[T any] struct {
+	media string
+	// head comes first, at once.
+	head string
+	// next waits for items; its context ends with the heartbeat.
+	next  func(context.Context) ([]T, error)
+	write func(*bufio.Writer, []T)
+	// silence is the heartbeat.
+	silence func() string
+}
+
+// stream sends items until there will be no more, the client leaves or reads nothing for too long, or the server shuts down.
+func stream[T any](s *Server, c *fiber.Ctx, l live[T]) error {
 	leave, err := s.enterStream()
 	if err != nil {
 		return err
 	}
-	c.Set(fiber.HeaderContentType, kind)
+	c.Set(fiber.HeaderContentType, l.media)
 	c.Set(fiber.HeaderCacheControl, "no-cache")
 	c.Set("X-Accel-Buffering", "no")
 	conn := c.Context().Conn()
@@ -73,18 +84,19 @@ func stream[T any](s *Server, c *fiber.Ctx, kind string, next func(context.Conte
 		ctx, cancel := s.until()
 		defer cancel()
 		flush := s.flushing(conn, w)
+		_, _ = w.WriteString(l.head)
 		if flush() != nil {
 			return
 		}
 		for {
 			tick, done := context.WithTimeout(ctx, heartbeat)
-			items, err := next(tick)
+			items, err := l.next(tick)
 			done()
 			switch {
 			case err == nil:
-				write(w, items)
+				l.write(w, items)
 			case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && !clientLeft(conn):
-				_, _ = w.WriteString(silence())
+				_, _ = w.WriteString(l.silence())
 			default:
 				return
 			}
@@ -94,6 +106,29 @@ func stream[T any](s *Server, c *fiber.Ctx, kind string, next func(context.Conte
 		}
 	})
 	return nil
+}
+
+// resetEvent tells the reader of a stream that the id it had last is unknown here.
+type resetEvent struct {
+	Type        string `json:"type"`
+	LastEventID int64  `json:"last_event_id"`
+	Newest      int64  `json:"newest"`
+	Message     string `json:"message"`
+}
+
+// continued is where a stream goes on behind the last event that its reader had. An id above the newest one is of an event
+// that was lost, as with a data folder from a backup: the stream goes on behind the newest event, and its head says so,
+// under an id that the reader can come back with.
+func continued(last, newest int64) (after int64, head string) {
+	if last <= newest {
+		return last, ""
+	}
+	data, err := json.Marshal(resetEvent{Type: "reset", LastEventID: last, Newest: newest,
+		Message: "there is no event of this id; events were lost, and this stream goes on behind the newest one"})
+	if err != nil {
+		return newest, ""
+	}
+	return newest, fmt.Sprintf("id: %d\nevent: reset\ndata: %s\n\n", newest, data)
 }
 
 var streamLogsSpec = Spec{
@@ -111,19 +146,21 @@ func (s *Server) streamLogs(c *fiber.Ctx) error {
 	}
 	if wantsEvents(c) {
 		reader := session.StreamLogsAfter(lastEventID(c))
-		return stream(s, c, "text/event-stream", reader.Next, func(w *bufio.Writer, lines []string) {
+		return stream(s, c, live[string]{media: mediaEvents, next: reader.Next, silence: stillHere, write: func(w *bufio.Writer, lines []string) {
 			number := reader.Number() - int64(len(lines))
 			for _, line := range lines {
 				number++
 				_, _ = fmt.Fprintf(w, "id: %d\nevent: log\ndata: %s\n\n", number, line)
 			}
-		}, stillHere)
+		}})
 	}
-	return stream(s, c, "text/plain; charset=utf-8", session.StreamLogs().Next, func(w *bufio.Writer, lines []string) {
+	plain := live[string]{media: "text/plain; charset=utf-8", next: session.StreamLogs().Next, silence: func() string { return "" }}
+	plain.write = func(w *bufio.Writer, lines []string) {
 		for _, line := range lines {
 			_, _ = w.WriteString(line + "\n")
 		}
-	}, func() string { return "" })
+	}
+	return stream(s, c, plain)
 }
 
 var getEventsSpec = Spec{
@@ -156,7 +193,8 @@ func (s *Server) getEvents(c *fiber.Ctx) error {
 		}
 		return c.JSON(fiber.Map{"session_id": session.ID(), "events": events})
 	}
-	return stream(s, c, "text/event-stream", session.Subscribe(max(since, lastEventID(c))).Next, writeEvents, stillHere)
+	after, head := continued(max(since, lastEventID(c)), session.Snapshot().LastEvent)
+	return stream(s, c, live[sessions.Event]{media: mediaEvents, head: head, next: session.Subscribe(after).Next, write: writeEvents, silence: stillHere})
 }
 
 func writeEvents(w *bufio.Writer, events []sessions.Event) {

@@ -32,7 +32,8 @@ var alertTemplate = template.Must(template.New("alert").Parse(`<div class="alert
 	`</div>`))
 
 var savedTemplate = template.Must(template.New("saved").Parse(
-	`<div class="{{if .Failed}}text-danger{{else}}text-success{{end}}"><i class="fas {{if .Failed}}fa-exclamation-triangle{{else}}fa-check-circle{{end}}"></i> {{.Text}}</div>`))
+	`<div class="{{if .Failed}}text-danger{{else}}text-success{{end}}">` +
+		`<i class="fas {{if .Failed}}fa-exclamation-triangle{{else}}fa-check-circle{{end}}"></i> {{.Text}}</div>`))
 
 // send answers with a box; the status is always 200.
 func (a alert) send(c *fiber.Ctx) error { return sendTemplate(c, alertTemplate, a) }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -25,6 +26,8 @@ const (
 	// strangerRounds is for how many rounds an event of an unknown session is waited for: one that is being created is not
 	// in the manager's list yet, one that was deleted never will be.
 	strangerRounds = 5
+	// keptJobs is how many jobs the hub remembers before it forgets those that have ended or were deleted.
+	keptJobs = 256
 )
 
 // hub reads the events of all training jobs once and encodes them once, for any number of readers. It also keeps what
@@ -64,7 +67,7 @@ func newHub(manager *sessions.Manager, log *zap.Logger) *hub {
 	h.floor = h.newest
 	for _, s := range manager.Sessions() {
 		now := s.Snapshot()
-		if isTraining(s) && now.LastStep != nil {
+		if isTraining(s) && now.LastStep != nil && !now.Finished() {
 			h.jobs[s.ID()] = &jobProgress{peak: max(now.Completed, now.LastStep.Step)}
 		}
 	}
@@ -222,10 +225,19 @@ func (h *hub) track(e sessions.Event) {
 func (h *hub) jobLocked(id string) *jobProgress {
 	job, known := h.jobs[id]
 	if !known {
+		if len(h.jobs) >= keptJobs {
+			maps.DeleteFunc(h.jobs, func(id string, _ *jobProgress) bool { return h.isOver(id) })
+		}
 		job = &jobProgress{}
 		h.jobs[id] = job
 	}
 	return job
+}
+
+// isOver tells whether a job has ended or was deleted; what is known besides its snapshot matters no more.
+func (h *hub) isOver(id string) bool {
+	session, err := h.manager.Session(id)
+	return err != nil || session.Snapshot().Finished()
 }
 
 // begin adds news of a stage. Stages follow each other, so those before it are done.

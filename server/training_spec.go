@@ -46,14 +46,17 @@ var (
 	saveTrainingSpec = Spec{Body: optionsBody, Answers: []Answer{{Status: http.StatusOK, Media: mediaHTML,
 		Doc: "Configuration saved, or Failed to save and the reason"}}}
 	startTrainingSpec = Spec{Body: optionsBody, Answers: []Answer{{Status: http.StatusOK, Media: mediaHTML,
-		Doc: "a box with the heading Training Starting or Training Queued and the Job ID, or Cannot Start Training, Training Rejected or Failed to Start Training and the reasons"}}}
+		Doc: "a box with the heading Training Starting or Training Queued and the Job ID, " +
+			"or Cannot Start Training, Training Rejected or Failed to Start Training and the reasons"}}}
 	stopTrainingSpec   = answers(Answer{Status: http.StatusOK, Doc: "what was asked of which job", Example: accepted{}})
 	cancelTrainingSpec = Spec{
 		Body: Body{Media: []string{mediaMultipart, mediaForm, mediaJSON}, Open: true,
 			Fields: []Field{{Name: "job_id", Kind: job.Text, Doc: "job to stop, also one that waits for its turn; default: the current one"}}},
-		Answers: []Answer{{Status: http.StatusOK, Media: mediaHTML, Doc: "a box with the heading Training Cancelled, No Active Training or Failed to Cancel Training"}}}
+		Answers: []Answer{{Status: http.StatusOK, Media: mediaHTML,
+			Doc: "a box with the heading Training Cancelled, No Active Training or Failed to Cancel Training"}}}
 	runValidationSpec  = answers(Answer{Status: http.StatusOK, Doc: "the pictures come after the current step", Example: accepted{}}, noJobAnswer)
 	runCheckpointSpec  = answers(Answer{Status: http.StatusOK, Doc: "the checkpoint comes after the current step", Example: accepted{}}, noJobAnswer)
-	trainingStatusSpec = answers(Answer{Status: http.StatusOK, Doc: "status is idle, starting, running, completed, error, stopped or cancelled", Example: trainingState{}})
-	noJobAnswer        = Answer{Status: http.StatusBadRequest, Doc: "no job is active", Example: detail{"No active training job"}}
+	trainingStatusSpec = answers(Answer{Status: http.StatusOK,
+		Doc: "status is idle, starting, running, completed, error, stopped or cancelled", Example: trainingState{}})
+	noJobAnswer = Answer{Status: http.StatusBadRequest, Doc: "no job is active", Example: detail{"No active training job"}}
 )

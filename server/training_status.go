@@ -113,10 +113,16 @@ func currentStages(now sessions.Snapshot, known jobProgress) map[string]stage {
 	return stages
 }
 
+// jobConfig is the configuration of a job as /status shows it.
+type jobConfig struct {
+	session *sessions.Session
+	text    json.RawMessage
+}
+
 // configOf is the resolved configuration of a job, with the dashes of options.
 func (s *Server) configOf(session *sessions.Session) json.RawMessage {
-	if config, known := s.jobConfigs.Load(session.ID()); known {
-		return config.(json.RawMessage)
+	if known := s.jobConfig.Load(); known != nil && known.session == session {
+		return known.text
 	}
 	var plain map[string]json.RawMessage
 	dashed := map[string]json.RawMessage{}
@@ -129,6 +135,6 @@ func (s *Server) configOf(session *sessions.Session) json.RawMessage {
 	if err != nil {
 		return json.RawMessage("{}")
 	}
-	s.jobConfigs.Store(session.ID(), json.RawMessage(config))
+	s.jobConfig.Store(&jobConfig{session, config})
 	return config
 }

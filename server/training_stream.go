@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/fasthttp/websocket"
@@ -27,7 +26,8 @@ const (
 var trainingStreamSpec = Spec{
 	Headers: []Field{{Name: "Last-Event-ID", Kind: job.Int, Doc: "id of the last event of a stream of events that broke"}},
 	Answers: []Answer{
-		{Status: http.StatusOK, Media: mediaEvents, Doc: "the events of the current job from its first one on, then those of later jobs, each as {\"job_id\", \"event\"}; with a WebSocket upgrade the same objects are its frames"},
+		{Status: http.StatusOK, Media: mediaEvents, Doc: "the events of the current job from its first one on, " +
+			"then those of later jobs, each as {\"job_id\", \"event\"}; with a WebSocket upgrade the same objects are its frames"},
 		{Status: http.StatusNotFound, Doc: "neither an upgrade to a WebSocket nor Accept: text/event-stream"},
 	},
 }
@@ -44,18 +44,19 @@ func (s *Server) trainingStream(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	if last, err := strconv.ParseInt(c.Get("Last-Event-ID"), 10, 64); err == nil && last >= 0 {
-		after = last
+	head := ""
+	if last, said := lastEvent(c); said {
+		after, head = continued(last, s.options.Manager.LastSeq())
 	}
 	next := func(ctx context.Context) (found []entry, err error) {
 		found, after, err = s.hub.next(ctx, after)
 		return found, err
 	}
-	return stream(s, c, "text/event-stream", next, func(w *bufio.Writer, found []entry) {
+	return stream(s, c, live[entry]{media: mediaEvents, head: head, next: next, silence: stillHere, write: func(w *bufio.Writer, found []entry) {
 		for _, e := range found {
 			writeMessage(w, fmt.Sprintf("id: %d\ndata: ", e.seq), e.frame)
 		}
-	}, stillHere)
+	}})
 }
 
 // writeMessage writes a message of a stream of events; that the client left shows when the stream is flushed.

@@ -103,13 +103,13 @@ func (a *actor) finished() bool {
 // handleAll takes what is there already along, so that fast steps share commits.
 func (a *actor) handleAll(m worker.Message, alive bool, messages <-chan worker.Message) {
 	a.change.fromWorker = true
-	for i := 0; ; i++ {
+	for handled := 1; ; handled++ {
 		if !alive {
 			a.workerEnded()
 			return
 		}
 		a.handle(m)
-		if i == batch {
+		if handled == batch {
 			return
 		}
 		select {

@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -111,7 +112,8 @@ func (a *actor) admitted(w *worker.Worker, id int64, release func(), err error) 
 	answer := worker.Message{Type: worker.TypeAcknowledged, ID: id}
 	if err != nil {
 		answer.Error = &worker.Failure{Code: engine.Cancelled, Message: err.Error()}
-		if failure, ok := err.(*engine.Error); ok {
+		var failure *engine.Error
+		if errors.As(err, &failure) {
 			answer.Error.Code = failure.Code
 		}
 	}

@@ -71,7 +71,8 @@ func printBench(command *cobra.Command, row json.RawMessage) error {
 		return err
 	}
 	for _, node := range r.Profile {
-		if _, err := fmt.Fprintf(out, "  %-40s %4d x %9.2f ms in all %8.1f GFLOP/s %7.1f GB/s\n", node.Node, node.Count, node.Milli, node.GFLOPS, node.GBPS); err != nil {
+		if _, err := fmt.Fprintf(out, "  %-40s %4d x %9.2f ms in all %8.1f GFLOP/s %7.1f GB/s\n",
+			node.Node, node.Count, node.Milli, node.GFLOPS, node.GBPS); err != nil {
 			return err
 		}
 	}

@@ -55,7 +55,8 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&o.roots.Outputs, "outputs", "", "where relative output folders start; empty: the working directory")
 	flags.StringArrayVar(&o.scripts, "allow-script", nil, "NAME=COMMAND… that jobs may start, by the name or by that very command; repeat for several")
 	flags.BoolVar(&o.anyScript, "allow-client-scripts", false, "let jobs start any command; on loopback addresses only")
-	flags.StringArrayVar(&o.webhooks, "allow-webhook", nil, "HOST[:PORT] of receivers of events that may be private, speak plain http or have any certificate; repeat for several")
+	flags.StringArrayVar(&o.webhooks, "allow-webhook", nil,
+		"HOST[:PORT] of receivers of events that may be private, speak plain http or have any certificate; repeat for several")
 	flags.BoolVar(&o.noAuth, "no-auth", false, "ask for no token; on loopback addresses only")
 	return command
 }
@@ -90,7 +91,8 @@ func serve(o serveOptions) error {
 	}
 	ctx, stop := untilSignal(context.Background())
 	defer stop()
-	manager, err := sessions.Open(ctx, sessions.Options{DataDir: o.data, Logger: log, Scripts: o.allow, Launcher: worker.Command{Path: program, Args: []string{"worker"}}})
+	manager, err := sessions.Open(ctx, sessions.Options{DataDir: o.data, Logger: log, Scripts: o.allow,
+		Launcher: worker.Command{Path: program, Args: []string{"worker"}}})
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,8 @@ func readToken(data string) (string, error) {
 		return makeToken(data, path)
 	}
 	if len(token) < shortestToken {
-		return "", usageError("the token in %s has %d characters, and anyone can guess it; use at least %d, or remove the file and a new one is made", path, len(token), shortestToken)
+		return "", usageError("the token in %s has %d characters, and anyone can guess it; use at least %d, "+
+			"or remove the file and a new one is made", path, len(token), shortestToken)
 	}
 	return token, os.Chmod(path, 0o600)
 }

@@ -65,7 +65,8 @@ func train(out io.Writer, o trainOptions) error {
 			return err
 		}
 	}
-	manager, err := sessions.Open(context.Background(), sessions.Options{DataDir: index, CacheDir: filepath.Join(data, "cache"), Launcher: worker.Local{Engine: core}})
+	manager, err := sessions.Open(context.Background(), sessions.Options{DataDir: index, CacheDir: filepath.Join(data, "cache"),
+		Launcher: worker.Local{Engine: core}})
 	if err != nil {
 		return err
 	}

@@ -189,8 +189,11 @@ func (d *demo) job() map[string]any {
 			"lr_scheduler":     "cosine", "lr_scheduler_params": map[string]any{"num_warmup_steps": 20},
 			"max_grad_norm": 1.0, "timestep_type": "sigmoid", "timestep_stratified": true, "skip_first_sample": true, "gradient_checkpointing": false,
 		},
-		"save":   map[string]any{"save_every": 1000, "max_step_saves_to_keep": 3, "dtype": "bf16"},
-		"sample": map[string]any{"sampler": "flowmatch", "sample_every": everyStep, "width": 64, "height": 64, "prompts": d.captions, "seed": 1000, "walk_seed": true, "guidance_scale": 2, "sample_steps": 14},
+		"save": map[string]any{"save_every": 1000, "max_step_saves_to_keep": 3, "dtype": "bf16"},
+		"sample": map[string]any{
+			"sampler": "flowmatch", "sample_every": everyStep, "width": 64, "height": 64, "prompts": d.captions,
+			"seed": 1000, "walk_seed": true, "guidance_scale": 2, "sample_steps": 14,
+		},
 	}
 	return map[string]any{
 		"sessionId": "emoji",

@@ -121,7 +121,9 @@ var expectations = []struct {
 	{command: "/api/configs/environments", reply: regexp.MustCompile(`Environment 'pixart-api-demo' created`)},
 	{command: "-X PUT", reply: regexp.MustCompile(`Configuration 'pixart-api-demo' updated successfully`)},
 	{command: "/activate", reply: regexp.MustCompile(`Configuration 'pixart-api-demo' is now active`)},
-	{command: "/api/training/stop", reply: regexp.MustCompile(`(?s)"status": "running".*"events": \[.*Training job [0-9a-f]{8} stop requested.*Training Cancelled|(?s)"status": "running".*stop requested.*No Active Training`)},
+	{command: "/api/training/stop", reply: regexp.MustCompile(
+		`(?s)"status": "running".*"events": \[.*Training job [0-9a-f]{8} stop requested.*Training Cancelled|` +
+			`(?s)"status": "running".*stop requested.*No Active Training`)},
 }
 
 // session is what is asked about a job besides the tutorial's own commands.

@@ -24,12 +24,12 @@ type ledger struct {
 	deliveries *store.Deliveries
 	logger     *zap.Logger
 
-	mu        sync.Mutex
-	rows      map[rowKey]store.Delivery
-	letters   []store.DeadLetter
-	scheduled bool
-	closed    bool
-	saving    sync.Mutex // keeps transactions in order
+	mu      sync.Mutex
+	rows    map[rowKey]store.Delivery
+	letters []store.DeadLetter
+	timer   *time.Timer // of the next save; nil: none is planned
+	closed  bool
+	saving  sync.Mutex // keeps transactions in order
 }
 
 func newLedger(deliveries *store.Deliveries, logger *zap.Logger) *ledger {
@@ -52,11 +52,10 @@ func (l *ledger) bury(letter store.DeadLetter) {
 }
 
 func (l *ledger) scheduleLocked() {
-	if l.scheduled || l.closed {
+	if l.timer != nil || l.closed {
 		return
 	}
-	l.scheduled = true
-	time.AfterFunc(saveEvery, func() {
+	l.timer = time.AfterFunc(saveEvery, func() {
 		if err := l.save(context.Background()); err != nil {
 			l.logger.Error("webhook: progress cannot be stored; messages may come twice after a restart", zap.Error(err))
 		}
@@ -69,7 +68,8 @@ func (l *ledger) save(ctx context.Context) error {
 	defer l.saving.Unlock()
 	l.mu.Lock()
 	rows, letters := l.rows, l.letters
-	l.rows, l.letters, l.scheduled = map[rowKey]store.Delivery{}, nil, false
+	l.rows, l.letters = map[rowKey]store.Delivery{}, nil
+	l.stopLocked()
 	l.mu.Unlock()
 	if len(rows) == 0 && len(letters) == 0 {
 		return nil
@@ -94,10 +94,19 @@ func (l *ledger) save(ctx context.Context) error {
 	return err
 }
 
-// close writes the rest and starts no more timers.
+// stopLocked takes the planned save back; one that has begun finds nothing left to write.
+func (l *ledger) stopLocked() {
+	if l.timer != nil {
+		l.timer.Stop()
+		l.timer = nil
+	}
+}
+
+// close writes the rest; no save begins after it.
 func (l *ledger) close() error {
 	l.mu.Lock()
 	l.closed = true
+	l.stopLocked()
 	l.mu.Unlock()
 	return l.save(context.Background())
 }
