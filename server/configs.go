@@ -73,7 +73,7 @@ func (s *Server) getConfig(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(fiber.Map{"name": d.Name, "config": d.Shown(), "metadata": d.Metadata, "config_type": d.Kind})
+	return c.JSON(fiber.Map{"name": d.Name, "config": shown(d.Kind, d.Shown()), "metadata": d.Metadata, "config_type": d.Kind})
 }
 
 func (s *Server) getActiveConfig(c *fiber.Ctx) error {
@@ -85,7 +85,7 @@ func (s *Server) getActiveConfig(c *fiber.Ctx) error {
 	if err != nil {
 		return configFailure(err)
 	}
-	return c.JSON(fiber.Map{"name": d.Name, "config": d.Shown(), "metadata": d.Metadata})
+	return c.JSON(fiber.Map{"name": d.Name, "config": shown(d.Kind, d.Shown()), "metadata": d.Metadata})
 }
 
 func (s *Server) listExamples(c *fiber.Ctx) error {
@@ -144,9 +144,9 @@ func (s *Server) exportConfig(c *fiber.Ctx) error {
 		return err
 	}
 	if with, set := parseFlag(c.Query("include_metadata")); set && !with {
-		return c.JSON(d.Config)
+		return c.JSON(shown(d.Kind, d.Config))
 	}
-	return c.JSON(fiber.Map{"_metadata": d.Metadata, "config": d.Config})
+	return c.JSON(fiber.Map{"_metadata": d.Metadata, "config": shown(d.Kind, d.Config)})
 }
 
 // parseFlag reads the words that Pydantic takes for booleans.

@@ -48,11 +48,11 @@ func (s *Server) createConfig(c *fiber.Ctx) error {
 	if _, err := configs.CleanName(request.name); err != nil {
 		return configFailure(err)
 	}
-	verdict := s.judge(kind, request.config, false)
-	if err := verdict.refusal(request.config); err != nil {
+	config, verdict := s.judgeSent(kind, request.name, request.config)
+	if err := verdict.refusal(config); err != nil {
 		return err
 	}
-	metadata, err := s.options.Configs.Create(kind, request.name, request.config, request.details)
+	metadata, err := s.options.Configs.Create(kind, request.name, config, request.details)
 	if err != nil {
 		return configFailure(err)
 	}
@@ -70,11 +70,11 @@ func (s *Server) updateConfig(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	verdict := s.judge(kind, request.config, false)
-	if err := verdict.refusal(request.config); err != nil {
+	config, verdict := s.judgeSent(kind, name, request.config)
+	if err := verdict.refusal(config); err != nil {
 		return err
 	}
-	metadata, err := s.options.Configs.Update(kind, name, request.config, request.details)
+	metadata, err := s.options.Configs.Update(kind, name, config, request.details)
 	if err != nil {
 		return configFailure(err)
 	}
@@ -146,6 +146,10 @@ func (s *Server) importConfig(c *fiber.Ctx) error {
 	if err := b.err(); err != nil {
 		return err
 	}
+	data, lost := s.importedSecrets(kind, name, data)
+	if err := (&verdict{errors: lost}).refusal(data); err != nil {
+		return err
+	}
 	metadata, err := s.options.Configs.Import(kind, data, name, overwrite)
 	if err != nil {
 		return configFailure(err)
@@ -179,7 +183,10 @@ func (s *Server) validateConfig(c *fiber.Ctx) error {
 	if _, ok := value.(map[string]any); !ok && kind != configs.Dataloader {
 		return Problems{{Type: "dict_type", Loc: []any{"body"}, Message: "Input should be a valid dictionary", Input: value}}
 	}
-	return c.JSON(s.judge(kind, value, true).report())
+	config, lost := s.withSecrets(kind, s.options.Configs.ActiveName(), value)
+	v := s.judge(kind, config, true)
+	v.errors = append(v.errors, lost...)
+	return c.JSON(v.report())
 }
 
 func (s *Server) validateStoredConfig(c *fiber.Ctx) error {

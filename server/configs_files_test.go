@@ -94,8 +94,9 @@ func TestWebhookConfigs(t *testing.T) {
 	saved := a.ok("POST", "/api/configs/webhooks", answer{"name": "hook", "config": config})
 	assert.Equal(t, answer{"message": "Webhook configuration 'hook' created", "success": true, "name": "hook", "path": "webhooks/hook.json",
 		"absolute_path": filepath.Join(a.server.options.Configs.Dir(), "webhooks/hook.json")}, saved)
-	assert.Equal(t, answer{"name": "hook", "config": config}, a.ok("GET", "/api/configs/webhooks/hook", nil))
 	config["log_level"] = "info"
+	assert.Equal(t, "Webhook configuration 'hook' updated", a.ok("POST", "/api/configs/webhooks", answer{"name": "hook", "config": config})["message"],
+		"POST says that it replaced one")
 	assert.Equal(t, "Webhook configuration 'hook' updated", a.ok("PUT", "/api/configs/webhooks/hook", answer{"config": config})["message"])
 	entry := a.ok("GET", "/api/configs/?config_type=webhook", nil)["configs"].([]any)[0].(answer)
 	assert.Equal(t, "info", entry["log_level"])

@@ -43,6 +43,15 @@ func (s *Server) judge(kind configs.Kind, config any, thorough bool) *verdict {
 	return s.judgeOptions(object, thorough)
 }
 
+// judgeSent judges a configuration that is to be stored under a name, with the secrets that it has marks for put back.
+func (s *Server) judgeSent(kind configs.Kind, name string, config any) (any, *verdict) {
+	config, lost := s.withSecrets(kind, name, config)
+	if len(lost) > 0 {
+		return config, &verdict{errors: lost}
+	}
+	return config, s.judge(kind, config, false)
+}
+
 // judgeDatasets has no errors that keep a dataloader from being stored: a new one is filled in bit by bit.
 func (s *Server) judgeDatasets(config any) *verdict {
 	datasets, isList := config.([]any)
@@ -119,7 +128,7 @@ const receiverCheckWait = 3 * time.Second
 // translate turns options into a job with what this server knows and allows. A thorough one also reads the pictures where
 // the number of steps depends on them, looks at the output folder, and asks DNS for the receivers of events.
 func (s *Server) translate(options simpletuner.Options, thorough bool) (*simpletuner.Translation, error) {
-	request := simpletuner.Request{Options: options, Roots: s.simpleTunerRoots(), Script: s.options.Script, CheckOutput: thorough}
+	request := simpletuner.Request{Options: s.linkedReceiver(options), Roots: s.simpleTunerRoots(), Script: s.options.Script, CheckOutput: thorough}
 	if thorough {
 		request.Prober = s.options.Prober
 	}
@@ -146,6 +155,7 @@ func (v *verdict) refusal(config any) error {
 		return nil
 	}
 	object, _ := config.(map[string]any)
+	object = changeOption(object, hideSecrets)
 	problems := make(Problems, len(v.errors))
 	for i, f := range v.errors {
 		input, sent := object[f.field]

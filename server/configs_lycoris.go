@@ -24,11 +24,7 @@ func (s *Server) getLycoris(c *fiber.Ctx) error {
 }
 
 func (s *Server) putLycoris(c *fiber.Ctx) error {
-	name, err := configName(c)
-	if err != nil {
-		return err
-	}
-	config, err := readConfigObject(c.Body())
+	name, config, err := readNamedObject(c)
 	if err != nil {
 		return err
 	}
@@ -43,12 +39,23 @@ func (s *Server) putLycoris(c *fiber.Ctx) error {
 		"success": true, "path": place.Path, "absolute_path": place.Absolute})
 }
 
-func (s *Server) validateLycoris(c *fiber.Ctx) error {
+func (s *Server) validateLycoris(c *fiber.Ctx) error { return validateObject(c, judgeLycoris) }
+
+// validateObject answers what there is to say about the "config" of the body.
+func validateObject(c *fiber.Ctx, judge func(config map[string]any) *verdict) error {
 	config, err := readConfigObject(c.Body())
 	if err != nil {
 		return err
 	}
-	return c.JSON(judgeLycoris(config).shortReport())
+	return c.JSON(judge(config).shortReport())
+}
+
+// readNamedObject reads the name in the path and a body {"config": {…}}.
+func readNamedObject(c *fiber.Ctx) (name string, config map[string]any, err error) {
+	if name, err = configName(c); err == nil {
+		config, err = readConfigObject(c.Body())
+	}
+	return name, config, err
 }
 
 // readConfigObject reads a body {"config": {…}}.

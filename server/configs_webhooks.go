@@ -28,28 +28,30 @@ func (s *Server) createWebhook(c *fiber.Ctx) error {
 	if err := b.err(); err != nil {
 		return err
 	}
-	return s.saveWebhook(c, name, config, "created")
+	return s.saveWebhook(c, name, config)
 }
 
 func (s *Server) putWebhook(c *fiber.Ctx) error {
-	name, err := configName(c)
+	name, config, err := readNamedObject(c)
 	if err != nil {
 		return err
 	}
-	config, err := readConfigObject(c.Body())
-	if err != nil {
-		return err
-	}
-	return s.saveWebhook(c, name, config, "updated")
+	return s.saveWebhook(c, name, config)
 }
 
-func (s *Server) saveWebhook(c *fiber.Ctx, name string, config map[string]any, done string) error {
-	if v := judgeWebhook(config); len(v.errors) > 0 {
+// saveWebhook creates or replaces a receiver, and says which.
+func (s *Server) saveWebhook(c *fiber.Ctx, name string, config map[string]any) error {
+	restored, v := s.judgeSent(configs.Webhook, name, config)
+	if len(v.errors) > 0 {
 		return v.refuseConfig(c, "Invalid webhook configuration")
 	}
-	place, err := s.options.Configs.SaveWebhook(name, config)
+	place, created, err := s.options.Configs.SaveWebhook(name, restored.(map[string]any))
 	if err != nil {
 		return configFailure(err)
+	}
+	done := "updated"
+	if created {
+		done = "created"
 	}
 	return c.JSON(fiber.Map{"message": fmt.Sprintf("Webhook configuration '%s' %s", name, done), "success": true, "name": name,
 		"path": place.Path, "absolute_path": place.Absolute})
@@ -75,7 +77,7 @@ func (s *Server) getWebhook(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(fiber.Map{"name": d.Name, "config": d.Config})
+	return c.JSON(fiber.Map{"name": d.Name, "config": shown(d.Kind, d.Config)})
 }
 
 func (s *Server) deleteWebhook(c *fiber.Ctx) error {
@@ -89,13 +91,7 @@ func (s *Server) deleteWebhook(c *fiber.Ctx) error {
 	return c.JSON(fiber.Map{"message": fmt.Sprintf("Webhook configuration '%s' deleted", d.Name), "success": true, "name": d.Name})
 }
 
-func (s *Server) validateWebhook(c *fiber.Ctx) error {
-	config, err := readConfigObject(c.Body())
-	if err != nil {
-		return err
-	}
-	return c.JSON(judgeWebhook(config).shortReport())
-}
+func (s *Server) validateWebhook(c *fiber.Ctx) error { return validateObject(c, judgeWebhook) }
 
 // testWebhook sends a message to a receiver; what went wrong is told in a 200 answer.
 func (s *Server) testWebhook(c *fiber.Ctx) error {

@@ -27,7 +27,7 @@ func (s *Server) createEnvironment(c *fiber.Ctx) error {
 	answer := fiber.Map{
 		"message":     fmt.Sprintf("Environment '%s' created", environment.Metadata.Name),
 		"environment": environmentAnswer{environment.Metadata, environment.Path},
-		"config":      environment.Options, "dataloader": environment.Dataloader,
+		"config":      shown(configs.Model, environment.Options), "dataloader": environment.Dataloader,
 	}
 	if len(notes) > 0 {
 		answer["warnings"] = notes

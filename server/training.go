@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/stepd/stepd/sessions"
+	"github.com/stepd/stepd/sessions/configs"
 	"github.com/stepd/stepd/sessions/job"
 	"github.com/stepd/stepd/sessions/job/simpletuner"
 )
@@ -60,6 +61,12 @@ func (s *Server) submitted(c *fiber.Ctx) (submission, error) {
 		return sub, nil
 	}
 	sub.environment = name
+	restored, lost := s.withSecrets(configs.Model, name, map[string]any(options))
+	for _, f := range lost {
+		sub.problems = append(sub.problems, "--"+receiversOption+": "+f.message)
+	}
+	options = restored.(map[string]any)
+	sub.options = options
 	if !control.ReplaceActiveConfig {
 		sub.options = simpletuner.Fold(stored).Merge(options)
 	}

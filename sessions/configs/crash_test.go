@@ -47,7 +47,7 @@ func TestFaultsLeaveWholeEnvironments(t *testing.T) {
 		"dataloader": func(s *Store) error { _, _, err := s.RegenerateDataloader("env", "", true); return err },
 		"lycoris":    func(s *Store) error { _, err := s.SaveLycoris("env", map[string]any{"algo": "lokr"}); return err },
 		"webhook": func(s *Store) error {
-			_, err := s.SaveWebhook("hook", map[string]any{"webhook_type": "raw"})
+			_, _, err := s.SaveWebhook("hook", map[string]any{"webhook_type": "raw"})
 			return err
 		},
 	}

@@ -210,5 +210,9 @@ func (s *Store) ReadFile(file string) (any, error) {
 	if !s.disk.exists(name) {
 		return nil, refuse(ErrNotFound, "Data backend config file not found: %s", file)
 	}
-	return s.disk.readJSON(name, "data backend config file")
+	value, err := s.disk.readJSON(name, "data backend config file")
+	if err == nil && !fits(Dataloader, value) {
+		return nil, refuse(ErrOutside, "path: '%s' is not the file of a dataloader: neither a list nor an object with datasets", file)
+	}
+	return value, err
 }

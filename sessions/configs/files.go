@@ -9,18 +9,18 @@ import (
 const webhookFolder = "webhooks"
 
 // SaveWebhook creates or replaces a receiver of events.
-func (s *Store) SaveWebhook(name string, config map[string]any) (FilePlace, error) {
+func (s *Store) SaveWebhook(name string, config map[string]any) (place FilePlace, created bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, err := s.update(Webhook, name, config, Details{})
-	if errors.Is(err, ErrNotFound) {
+	_, err = s.update(Webhook, name, config, Details{})
+	if created = errors.Is(err, ErrNotFound); created {
 		_, err = s.create(Webhook, name, config, Details{})
 	}
 	if err != nil {
-		return FilePlace{}, err
+		return FilePlace{}, false, err
 	}
 	file, err := s.find(Webhook, bareName(name))
-	return s.place(file), err
+	return s.place(file), created, err
 }
 
 const outsideLycoris = "LyCORIS configuration files must reside within the configs directory"
@@ -45,7 +45,11 @@ func (s *Store) LycorisConfig(environment string) (any, error) {
 	if !s.disk.exists(file) {
 		return nil, missing
 	}
-	return s.disk.readJSON(file, "LyCORIS configuration '"+file+"'")
+	value, err := s.disk.readJSON(file, "LyCORIS configuration '"+file+"'")
+	if err == nil && !fits(Lycoris, value) {
+		return nil, refuse(ErrBroken, "'%s' is not a LyCORIS configuration: it has no algo", file)
+	}
+	return value, err
 }
 
 func (s *Store) lycorisFile(environment string, options map[string]any) (string, error) {

@@ -162,7 +162,7 @@ func TestOtherKinds(t *testing.T) {
 	}
 	require.NoError(t, s.Delete(Dataloader, "mixed"))
 	assert.FileExists(t, filepath.Join(s.Dir(), "mixed", "config.json"), "a dataloader goes without its environment")
-	place, err := s.SaveWebhook("fresh", map[string]any{"webhook_type": "raw"})
+	place, _, err := s.SaveWebhook("fresh", map[string]any{"webhook_type": "raw"})
 	require.NoError(t, err)
 	info, err := os.Stat(place.Absolute)
 	require.NoError(t, err)

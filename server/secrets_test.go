@@ -1,0 +1,145 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/stepd/stepd/sessions/job"
+)
+
+const (
+	hookToken  = "the-token-of-the-hook"
+	hookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+)
+
+func secretReceiver() answer {
+	return answer{"webhook_type": "raw", "callback_url": "https://example.com/hook", "log_level": "info", "auth_token": hookToken, "secret": hookSecret}
+}
+
+// storedReceivers are those in the file of an environment, secrets included.
+func (a *api) storedReceivers(file string) []any {
+	a.t.Helper()
+	var options answer
+	require.NoError(a.t, json.Unmarshal([]byte(a.file(file)), &options))
+	for _, key := range []string{"--webhook_config", "webhook_config"} {
+		switch value := options[key].(type) {
+		case []any:
+			return value
+		case answer:
+			return []any{value}
+		case string:
+			var list []any
+			require.NoError(a.t, json.Unmarshal([]byte(value), &list))
+			return list
+		}
+	}
+	return nil
+}
+
+// No route that reads a configuration answers a secret; what was read can be written again and keeps it.
+func TestSecretsAreMarked(t *testing.T) {
+	a := serve(t, Options{})
+	a.environment("env")
+	a.ok("POST", "/api/configs/webhooks", answer{"name": "hook", "config": secretReceiver()})
+	text, err := json.Marshal([]any{secretReceiver()})
+	require.NoError(t, err)
+	for name, value := range map[string]any{"an object": secretReceiver(), "a list": []any{secretReceiver()}, "text": string(text)} {
+		config := a.ok("GET", "/api/configs/env", nil)["config"].(answer)
+		config["--webhook_config"] = value
+		a.ok("PUT", "/api/configs/env", answer{"name": "env", "config": config})
+		a.ok("POST", "/api/configs/env/activate", nil)
+		for _, path := range []string{"env", "active", "env/export", "env/export?include_metadata=false", "webhooks/hook", "hook?config_type=webhook",
+			"hook/export?config_type=webhook", "?config_type=webhook", ""} {
+			r := a.request("GET", "/api/configs/"+path, nil)
+			require.Equal(t, http.StatusOK, r.status, path)
+			assert.NotContains(t, r.body, hookToken, "%s in %s", name, path)
+			assert.NotContains(t, r.body, hookSecret, "%s in %s", name, path)
+		}
+		for _, path := range []string{"env/config.json", "webhooks/hook.json"} {
+			assert.Equal(t, http.StatusBadRequest, a.request("GET", "/api/configs/data-backend-file?path="+path, nil).status, path)
+		}
+		read := a.ok("GET", "/api/configs/env", nil)["config"].(answer)
+		read["--seed"] = 7
+		a.ok("PUT", "/api/configs/env", answer{"name": "env", "config": read})
+		assert.Equal(t, []any{secretReceiver()}, a.storedReceivers("env/config.json"), name)
+		exported := a.ok("GET", "/api/configs/env/export", nil)
+		a.ok("POST", "/api/configs/import", answer{"data": exported, "overwrite": true})
+		assert.Equal(t, []any{secretReceiver()}, a.storedReceivers("env/config.json"), "%s, imported", name)
+		assert.Contains(t, a.postPlain("config", options{"--seed": "8", "--webhook_config": asText(t, read["--webhook_config"])}).body, "Configuration saved")
+		assert.Equal(t, []any{secretReceiver()}, a.storedReceivers("env/config.json"), "%s, from the form", name)
+	}
+	read := a.ok("GET", "/api/configs/webhooks/hook", nil)["config"].(answer)
+	assert.Equal(t, []any{secretMark, secretMark, "info"}, []any{read["auth_token"], read["secret"], read["log_level"]})
+	read["log_level"] = "debug"
+	a.ok("PUT", "/api/configs/webhooks/hook", answer{"config": read})
+	assert.Contains(t, a.file("webhooks/hook.json"), hookToken)
+	assert.Contains(t, a.file("webhooks/hook.json"), "debug")
+}
+
+func asText(t *testing.T, value any) string {
+	t.Helper()
+	if text, ok := value.(string); ok {
+		return text
+	}
+	text, err := json.Marshal(value)
+	require.NoError(t, err)
+	return string(text)
+}
+
+// A mark for which there is no secret is refused; above all it sends no secret to another address.
+func TestMarksWithoutSecret(t *testing.T) {
+	a := serve(t, Options{})
+	a.environment("env")
+	a.ok("POST", "/api/configs/env/activate", nil)
+	a.ok("POST", "/api/configs/webhooks", answer{"name": "hook", "config": secretReceiver()})
+	elsewhere := secretReceiver()
+	maps.Copy(elsewhere, answer{"callback_url": "https://elsewhere.example.com/hook", "auth_token": secretMark, "secret": secretMark})
+	for path, body := range map[string]answer{
+		"PUT /api/configs/env":           {"name": "env", "config": answer{"--webhook_config": []any{elsewhere}}},
+		"POST /api/configs/":             {"name": "other", "config": answer{"webhook_config": elsewhere}},
+		"POST /api/configs/import":       {"name": "other", "data": answer{"webhook_config": elsewhere}},
+		"PUT /api/configs/webhooks/hook": {"config": elsewhere},
+		"POST /api/configs/webhooks":     {"name": "new", "config": elsewhere},
+	} {
+		method, path, _ := strings.Cut(path, " ")
+		r := a.request(method, path, body)
+		assert.Contains(t, []int{http.StatusBadRequest, http.StatusUnprocessableEntity}, r.status, path)
+		for _, field := range secretFields {
+			assert.Contains(t, r.body, field+": ******** stands for a stored secret", path)
+		}
+	}
+	for _, path := range []string{"validate", "start", "config"} {
+		assert.Contains(t, a.post(path, a.fastPath(options{"webhook_config": asText(t, elsewhere)})).body, "stands for a stored secret", path)
+	}
+	assert.NotContains(t, a.file("env/config.json"), "elsewhere")
+	assert.NotContains(t, a.file("webhooks/hook.json"), "elsewhere")
+}
+
+// The web interface of SimpleTuner links a stored receiver by its name, or copies what it reads of it.
+func TestLinkedReceivers(t *testing.T) {
+	var checked []job.Webhook
+	a := serve(t, Options{})
+	a.server.options.CheckReceiver = func(_ context.Context, receiver job.Webhook) []job.Problem {
+		checked = append(checked, receiver)
+		return nil
+	}
+	a.environment("env")
+	a.ok("POST", "/api/configs/webhooks", answer{"name": "hook", "config": secretReceiver()})
+	read := a.ok("GET", "/api/configs/webhooks/hook", nil)["config"].(answer)
+	read["name"] = "hook"
+	for _, value := range []string{"hook", asText(t, []any{read})} {
+		checked = nil
+		r := a.post("validate", a.fastPath(options{"webhook_config": value}))
+		assert.NotContains(t, r.body, "Validation Failed", value)
+		require.Len(t, checked, 1, r.body)
+		assert.Equal(t, hookToken, checked[0].AuthToken)
+		assert.Equal(t, hookSecret, checked[0].Secret)
+	}
+}
