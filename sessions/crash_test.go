@@ -15,7 +15,9 @@ import (
 
 	"github.com/stepd/stepd/internal/fixture"
 	"github.com/stepd/stepd/sessions/checkpoint"
+	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/run"
 	"github.com/stepd/stepd/sessions/worker"
 )
 
@@ -53,6 +55,51 @@ func serveForTest() int {
 	}
 }
 
+// TestStepsOfALostWorkerAreTold has a worker that is killed between its checkpoint and the news of it.
+func TestStepsOfALostWorkerAreTold(t *testing.T) {
+	dir := t.TempDir()
+	m := open(t, dir, Options{})
+	j := fixture.Job(t, dir)
+	j.Save.Every = 4
+	s := create(t, m, CreateRequest{ID: "s", Job: j, Grant: 8})
+	waitState(t, s, Paused)
+	tests := []struct {
+		name  string
+		steps run.Steps
+		last  *StepEvent // what was reported before
+		want  []int64    // steps that are told now
+	}{
+		{"part of an attempt", run.Steps{Session: s.Key(), Attempt: 3, Steps: steps(11, 12, 13)}, &StepEvent{Attempt: 3, Step: 11}, []int64{12, 13}},
+		{"all of an attempt", run.Steps{Session: s.Key(), Attempt: 3, Steps: steps(11, 12)}, &StepEvent{Attempt: 2, Step: 15}, []int64{11, 12}},
+		{"the first steps of all", run.Steps{Session: s.Key(), Attempt: 1, Steps: steps(1, 2)}, nil, []int64{1, 2}},
+		{"nothing new", run.Steps{Session: s.Key(), Attempt: 3, Steps: steps(11, 12)}, &StepEvent{Attempt: 3, Step: 12}, nil},
+		{"an older attempt", run.Steps{Session: s.Key(), Attempt: 1, Steps: steps(11, 12)}, &StepEvent{Attempt: 2, Step: 1}, nil},
+		{"another session", run.Steps{Session: "other", Attempt: 9, Steps: steps(11, 12)}, &StepEvent{Attempt: 3, Step: 10}, nil},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			a := newActor(s, Snapshot{LastStep: test.last}, nil)
+			a.takeOver(test.steps)
+			a.takeOver(test.steps) // and never twice
+			var got []int64
+			for _, e := range a.change.update.Events {
+				data := decode[StepEvent](t, Event{Data: e.Data})
+				assert.Equal(t, test.steps.Attempt, data.Attempt)
+				assert.True(t, data.Recovered)
+				got = append(got, data.Step)
+			}
+			assert.Equal(t, test.want, got)
+		})
+	}
+}
+
+func steps(numbers ...int64) (list []run.Step) {
+	for _, n := range numbers {
+		list = append(list, run.Step{StepEvent: engine.StepEvent{Step: n}})
+	}
+	return list
+}
+
 // TestAKilledServerLosesNothingDurable kills a server with SIGKILL at several steps and opens its data folder.
 func TestAKilledServerLosesNothingDurable(t *testing.T) {
 	for _, killAt := range []int64{1, 4, 5, 11} {
@@ -77,11 +124,14 @@ func TestAKilledServerLosesNothingDurable(t *testing.T) {
 				_, err = checkpoint.Verify(snapshot.LastCheckpoint.Path)
 				assert.NoError(t, err)
 			}
+			step, attempt := checkSteps(t, checkEvents(t, s))
+			assert.GreaterOrEqual(t, step, snapshot.Completed, "every step of the checkpoint is told, also those that no server heard of")
+			assert.Equal(t, 1, attempt)
 			gate.Open(20)
 			_, result := grant(t, s, 2)
 			assert.True(t, result.Consumed)
 			assert.Equal(t, snapshot.Completed+2, result.Snapshot.Completed)
-			checkEvents(t, s)
+			checkSteps(t, checkEvents(t, s))
 		})
 	}
 }

@@ -108,6 +108,8 @@ type StepEvent struct {
 	LR       float64 `json:"lr"`
 	GradNorm float64 `json:"grad_norm"`
 	Seconds  float64 `json:"seconds"`
+	// Recovered steps were trained before the session lost its worker or its server, and reported after that.
+	Recovered bool `json:"recovered,omitempty"`
 }
 
 // Checkpoint is a durable checkpoint.

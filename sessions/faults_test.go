@@ -91,12 +91,7 @@ func checkRun(t *testing.T, s *Session, want map[string]checkpoint.File) {
 	require.Equal(t, Completed, snapshot.State, snapshot.Error)
 	assert.Equal(t, snapshot.End, snapshot.Completed)
 	require.Equal(t, want, fixture.FinalState(t, s.Job()))
-	step, attempt := int64(0), 0
-	for _, e := range kinds(checkEvents(t, s), KindStep) {
-		data := decode[StepEvent](t, e)
-		assert.True(t, data.Attempt > attempt || data.Step == step+1, "step %d of attempt %d after step %d", data.Step, data.Attempt, step)
-		step, attempt = data.Step, data.Attempt
-	}
+	checkSteps(t, checkEvents(t, s))
 	checkpoints, err := s.Checkpoints(testContext(t))
 	require.NoError(t, err)
 	require.NotEmpty(t, checkpoints)

@@ -85,6 +85,19 @@ func checkEvents(t testing.TB, s *Session) []Event {
 	return events
 }
 
+// checkSteps checks that steps come in order within an attempt, and that an attempt begins at a step whose predecessors have
+// all been reported. It returns the last step and its attempt.
+func checkSteps(t testing.TB, events []Event) (step int64, attempt int) {
+	t.Helper()
+	for _, e := range kinds(events, KindStep) {
+		data := decode[StepEvent](t, e)
+		inOrder := data.Attempt == attempt && data.Step == step+1 || data.Attempt > attempt && data.Step <= step+1
+		assert.True(t, inOrder, "step %d of attempt %d after step %d of attempt %d", data.Step, data.Attempt, step, attempt)
+		step, attempt = data.Step, data.Attempt
+	}
+	return step, attempt
+}
+
 // decode reads the data of an event.
 func decode[T any](t testing.TB, e Event) (data T) {
 	t.Helper()

@@ -123,6 +123,13 @@ func (a *actor) admitted(w *worker.Worker, id int64, release func(), err error) 
 // setReady takes over where the run really starts.
 func (a *actor) setReady(ready run.Ready) {
 	a.ready = &ready
+	if ready.Resumed != nil && ready.Step > a.state.LastCheckpointStep() {
+		steps, err := run.ReadSteps(ready.Resumed.Path)
+		if err != nil {
+			a.warn("steps before the resumed checkpoint: " + err.Error())
+		}
+		a.takeOver(steps)
+	}
 	a.rebase(ready.Step)
 	a.state.Epoch, a.state.Epochs = ready.Epoch, ready.Epochs
 	a.state.LastCheckpoint = nil
@@ -157,9 +164,28 @@ func (a *actor) syncCheckpoints(kept []*checkpoint.Info) {
 func (a *actor) step(e engine.StepEvent) {
 	a.state.Completed = e.Step
 	a.state.Epoch = a.epochOf(e.Step)
-	last := StepEvent{Attempt: a.state.Attempt, Step: e.Step, Epoch: a.state.Epoch, Loss: e.Loss, LR: e.LR, GradNorm: e.GradNorm, Seconds: e.Seconds}
-	a.state.LastStep = &last
-	a.emit(KindStep, last)
+	a.report(StepEvent{Attempt: a.state.Attempt, Step: e.Step, Epoch: a.state.Epoch, Loss: e.Loss, LR: e.LR, GradNorm: e.GradNorm, Seconds: e.Seconds})
+}
+
+// takeOver makes the events of steps that led to a checkpoint and that nobody could report: those of a worker whose server
+// died, or that died itself before they were read.
+func (a *actor) takeOver(steps run.Steps) {
+	if steps.Session != a.session.key {
+		return // of another session or another server, which has them
+	}
+	for _, e := range steps.Steps {
+		last := a.state.LastStep
+		if last != nil && (steps.Attempt < last.Attempt || steps.Attempt == last.Attempt && e.Step <= last.Step) {
+			continue
+		}
+		a.report(StepEvent{Attempt: steps.Attempt, Step: e.Step, Epoch: e.Epoch, Loss: e.Loss, LR: e.LR, GradNorm: e.GradNorm, Seconds: e.Seconds,
+			Recovered: true})
+	}
+}
+
+func (a *actor) report(e StepEvent) {
+	a.state.LastStep = &e
+	a.emit(KindStep, e)
 }
 
 func (a *actor) epochOf(step int64) int64 {

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/stepd/stepd/sessions/checkpoint"
+	"github.com/stepd/stepd/sessions/run"
 	"github.com/stepd/stepd/sessions/store"
 )
 
@@ -156,45 +157,47 @@ func (a *actor) recoverState() {
 		}
 		ctx, recorded := a.workContext(), a.state.LastCheckpoint
 		go func() {
-			found, err := newestCheckpoint(ctx, a.session.job.RunDir(), recorded)
-			a.post(func() { a.recovered(found, err) })
+			found, steps, err := newestCheckpoint(ctx, a.session.job.RunDir(), recorded)
+			a.post(func() { a.recovered(found, steps, err) })
 		}()
 	})
 }
 
 // newestCheckpoint waits until the old worker has let go of the run folder. A checkpoint that is recorded is not read
-// again; a newer one counts when it verifies.
-func newestCheckpoint(ctx context.Context, dir string, recorded *Checkpoint) (*checkpoint.Info, error) {
+// again; a newer one counts when it verifies, and so do the steps that led to it.
+func newestCheckpoint(ctx context.Context, dir string, recorded *Checkpoint) (newest *checkpoint.Info, steps run.Steps, err error) {
 	folder, err := checkpoint.Open(dir, checkpoint.OS{})
 	if err != nil {
-		return nil, err
+		return nil, steps, err
 	}
 	unlock, err := checkpoint.Lock(ctx, dir, nil)
 	if err != nil {
-		return nil, err
+		return nil, steps, err
 	}
 	defer unlock()
 	infos, err := folder.List()
 	if err != nil || len(infos) == 0 {
-		return nil, err
+		return nil, steps, err
 	}
-	newest := infos[len(infos)-1]
+	newest = infos[len(infos)-1]
 	if recorded != nil && newest.Manifest.Step <= recorded.Step {
-		return nil, nil
+		return nil, steps, nil
 	}
 	if _, err := checkpoint.Verify(newest.Path); err != nil {
-		return nil, err
+		return nil, steps, err
 	}
-	return newest, nil
+	steps, err = run.ReadSteps(newest.Path)
+	return newest, steps, err
 }
 
 // recovered ends the recovery. A grant that came meanwhile continues the session at once.
-func (a *actor) recovered(found *checkpoint.Info, err error) {
+func (a *actor) recovered(found *checkpoint.Info, steps run.Steps, err error) {
 	a.starting, a.endWork = false, nil
 	if err != nil && !errors.Is(err, context.Canceled) {
 		a.warn("look for checkpoints after the restart: " + err.Error())
 	}
 	if found != nil {
+		a.takeOver(steps)
 		c := describeCheckpoint(found)
 		a.state.LastCheckpoint = &c
 		a.rebase(c.Step)

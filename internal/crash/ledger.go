@@ -48,26 +48,29 @@ func text(e sessions.Event) string {
 
 // check walks through the history: no step above the budget of its moment, and steps in order within an attempt.
 func (l *ledger) check() error {
-	var allowed, attempt, step int64
+	var allowed, most, attempt, step int64
 	for _, e := range l.events {
 		var data struct {
 			Allowed *int64 `json:"allowed"`
 			Attempt int64  `json:"attempt"`
 			Step    int64  `json:"step"`
+			// Recovered steps were trained on a budget that has been taken back since.
+			Recovered bool `json:"recovered"`
 		}
 		if err := json.Unmarshal(e.Data, &data); err != nil {
 			return fmt.Errorf("event %d: %w", e.Index, err)
 		}
 		if data.Allowed != nil {
 			allowed = *data.Allowed
+			most = max(most, allowed)
 		}
 		if e.Kind != sessions.KindStep {
 			continue
 		}
 		switch {
-		case data.Step > allowed:
+		case data.Step > allowed && !(data.Recovered && data.Step <= most):
 			return fmt.Errorf("event %d: step %d was trained with a budget of %d", e.Index, data.Step, allowed)
-		case data.Attempt < attempt, data.Attempt == attempt && data.Step != step+1:
+		case data.Attempt < attempt, data.Attempt == attempt && data.Step != step+1, data.Attempt > attempt && data.Step > step+1:
 			return fmt.Errorf("event %d: step %d of attempt %d follows step %d of attempt %d", e.Index, data.Step, data.Attempt, step, attempt)
 		}
 		attempt, step = data.Attempt, data.Step

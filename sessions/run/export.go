@@ -31,6 +31,9 @@ func (r *run) write(ctx context.Context, dir string) (string, error) {
 	if _, err := r.session.Save(ctx, stateDir(dir)); err != nil {
 		return "", err
 	}
+	if err := r.writeSteps(dir); err != nil {
+		return "", err
+	}
 	weights := transformerDir
 	if r.job.Engine.Adapter != nil {
 		weights = adapterFile

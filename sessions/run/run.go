@@ -31,6 +31,9 @@ type Request struct {
 	Job *job.Job
 	// CacheDir is shared by all runs.
 	CacheDir string
+	// Session and Attempt tell whose steps these are, in what checkpoints keep of them.
+	Session string
+	Attempt int
 	// FS is for tests of failing disks; nil: the operating system's.
 	FS checkpoint.FS
 	// DiskRetry is how long to wait before a checkpoint is tried again on a full disk; zero: 30 seconds.
@@ -64,6 +67,7 @@ type run struct {
 
 	step     int64 // applied so far
 	lastStep engine.StepEvent
+	steps    []Step           // since the last recorded checkpoint; changed only during Train
 	last     *checkpoint.Info // newest checkpoint; nil: none yet
 	owed     bool             // a checkpoint was asked for before the first step
 	sampled  bool             // pictures were made since the run started

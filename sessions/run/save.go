@@ -33,6 +33,7 @@ func (r *run) save(ctx context.Context, reason string) error {
 	if err := r.reporter.Checkpoint(ctx, info); err != nil {
 		return errors.Join(incomplete, fmt.Errorf("record checkpoint of step %d: %w", r.step, err))
 	}
+	r.steps = nil
 	if fresh {
 		r.reporter.Log(fmt.Sprintf("saved checkpoint of step %d to %s", r.step, info.Weights))
 		r.scripts.saved(info.Path)

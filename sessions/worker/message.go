@@ -15,7 +15,7 @@ import (
 
 // Protocol is the version of the messages. Both ends are the same program unless it was replaced while it ran; a worker
 // of another version is refused.
-const Protocol = 1
+const Protocol = 2
 
 // maxFrame bounds a message; the longest carry a job.
 const maxFrame = 64 << 20
@@ -85,6 +85,9 @@ type Hello struct {
 type Task struct {
 	Job      *job.Job `json:"job"`
 	CacheDir string   `json:"cache_dir"`
+	// Session and Attempt are those of run.Request.
+	Session string `json:"session"`
+	Attempt int    `json:"attempt"`
 }
 
 // Failure is an error on its way through a pipe.

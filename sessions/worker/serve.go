@@ -90,6 +90,7 @@ func serve(ctx context.Context, in io.Reader, out io.Writer, e engine.Engine, fs
 	if first.Type != TypeStart || first.Start == nil || first.Start.Job == nil {
 		return fmt.Errorf("worker: the first message is %q instead of a job", first.Type)
 	}
+	task := first.Start
 	control := run.NewControl()
 	ended := make(chan struct{})
 	defer close(ended)
@@ -101,7 +102,7 @@ func serve(ctx context.Context, in io.Reader, out io.Writer, e engine.Engine, fs
 		case <-ended:
 		}
 	}()
-	outcome, err := guardedRun(ctx, run.Request{Job: first.Start.Job, CacheDir: first.Start.CacheDir, FS: fsys}, e, control, r)
+	outcome, err := guardedRun(ctx, run.Request{Job: task.Job, CacheDir: task.CacheDir, Session: task.Session, Attempt: task.Attempt, FS: fsys}, e, control, r)
 	r.send(Message{Type: TypeFinished, Outcome: outcome, Error: failure(err)})
 	return nil
 }
