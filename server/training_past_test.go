@@ -67,9 +67,9 @@ func TestHubForgetsJobs(t *testing.T) {
 	a.waitState(id, sessions.Completed)
 	h := newHub(a.server.options.Manager, a.server.options.Logger)
 	assert.Empty(t, h.jobs)
-	h.cancel(id)
+	h.of(sessions.Snapshot{ID: id})
 	for i := range 3 * keptJobs {
-		h.cancel(fmt.Sprintf("gone-%d", i))
+		h.of(sessions.Snapshot{ID: fmt.Sprintf("gone-%d", i)})
 	}
 	assert.LessOrEqual(t, len(h.jobs), keptJobs)
 	assert.NotContains(t, h.jobs, id)
