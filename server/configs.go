@@ -138,6 +138,14 @@ func (s *Server) getDataBackendFile(c *fiber.Ctx) error {
 	return c.JSON(content)
 }
 
+func (s *Server) deleteDataloaderFile(c *fiber.Ctx) error {
+	path := c.Query("path")
+	if err := s.options.Configs.DeleteDataloader(path); err != nil {
+		return configFailure(err)
+	}
+	return c.JSON(fiber.Map{"message": "Dataloader configuration deleted: " + path})
+}
+
 func (s *Server) exportConfig(c *fiber.Ctx) error {
 	d, err := s.storedConfig(c)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -40,6 +41,14 @@ func TestDataloaderFiles(t *testing.T) {
 	assert.NotContains(t, other["dataloader"], "backup")
 	assert.JSONEq(t, `[]`, a.file("env/empty.json"))
 	assert.Equal(t, "env/empty.json", a.ok("GET", "/api/configs/env", nil)["config"].(answer)["--data_backend_config"])
+
+	path := url.QueryEscape(filepath.Join(a.server.options.Configs.Dir(), "env/empty.json"))
+	assert.Contains(t, a.ok("DELETE", "/api/configs/dataloader?path="+path, nil)["message"], "Dataloader configuration deleted: ")
+	assert.Equal(t, http.StatusNotFound, a.request("DELETE", "/api/configs/dataloader?path="+path, nil).status)
+	for _, other := range []string{"env/config.json", "default.json", "../x.json", "env"} {
+		assert.Equal(t, http.StatusBadRequest, a.request("DELETE", "/api/configs/dataloader?path="+other, nil).status, other)
+	}
+	assert.Equal(t, http.StatusUnprocessableEntity, a.request("DELETE", "/api/configs/dataloader", nil).status)
 
 	a.ok("POST", "/api/configs/?config_type=dataloader", answer{"name": "sets", "config": []any{answer{"id": "x"}}})
 	a.ok("PUT", "/api/configs/sets?config_type=dataloader", answer{"name": "sets", "config": []any{}})

@@ -62,6 +62,9 @@ var (
 	dataBackendFileSpec = Spec{Query: []Field{{Name: "path", Kind: job.Text, Required: true, Doc: "of the file, relative to the configs directory"}},
 		Answers: []Answer{{Status: http.StatusOK, Doc: "the JSON of the file", Example: json.RawMessage(nil)}, unknownName, brokenConfig,
 			{Status: http.StatusBadRequest, Doc: "the path leads elsewhere", Example: detail{}}}}
+	deleteDataloaderFileSpec = Spec{Query: []Field{{Name: "path", Kind: job.Text, Required: true, Doc: "of the file, as lists of dataloaders name it"}},
+		Answers: []Answer{{Status: http.StatusOK, Doc: "deleted", Example: object{"message": ""}}, unknownName,
+			{Status: http.StatusBadRequest, Doc: "the path leads elsewhere, or to a file of another kind", Example: detail{}}}}
 	exportConfigSpec = ofType(Spec{Query: []Field{{Name: "include_metadata", Kind: job.Bool, Default: true, Doc: "false: the bare configuration"}},
 		Answers: []Answer{{Status: http.StatusOK, Doc: "the export; a list, of a bare dataloader", Example: json.RawMessage(nil)}, unknownName, brokenConfig}})
 )

@@ -99,7 +99,7 @@ const longestPoll = 60
 var broadcastSpec = Spec{
 	Query: []Field{
 		{Name: "last_event_index", Kind: job.Int, Max: largestInteger, Default: 0, Doc: "answer the events after this index; 0: the newest ones"},
-		{Name: "timeout", Kind: job.Int, Max: longestPoll, Default: 30, Doc: "seconds to wait for an event"},
+		{Name: "timeout", Kind: job.Float, Max: longestPoll, Default: 30, Doc: "seconds to wait for an event"},
 	},
 	Answers: []Answer{{Status: http.StatusOK, Doc: "the events, and the index to ask for next", Example: broadcast{}}},
 }
@@ -107,13 +107,13 @@ var broadcastSpec = Spec{
 // pollGlobalEvents waits for events after an index.
 func (s *Server) pollGlobalEvents(c *fiber.Ctx) error {
 	after, _ := continued(queryInt(c, "last_event_index", 0), s.options.Manager.LastSeq())
-	timeout := queryInt(c, "timeout", 30)
+	timeout := queryFloat(c, "timeout", 30)
 	if after == 0 {
 		after = s.hub.recent()
 	}
 	closing, cancel := s.until()
 	defer cancel()
-	ctx, cancel := context.WithTimeout(closing, time.Duration(timeout)*time.Second)
+	ctx, cancel := context.WithTimeout(closing, time.Duration(timeout*float64(time.Second)))
 	defer cancel()
 	found, after, err := s.hub.next(ctx, after)
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {

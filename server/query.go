@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -43,6 +44,8 @@ func (f Field) problem(text string) (kind, message string, context map[string]an
 		}
 	case f.Kind == job.Int:
 		return f.integerProblem(text)
+	case f.Kind == job.Float:
+		return f.numberProblem(text)
 	}
 	return "", "", nil
 }
@@ -69,6 +72,28 @@ func (f Field) integerProblem(text string) (kind, message string, context map[st
 		return "less_than_equal", fmt.Sprintf("Input should be less than or equal to %.0f", f.Max), map[string]any{"le": int64(f.Max)}
 	}
 	return "", "", nil
+}
+
+func (f Field) numberProblem(text string) (kind, message string, context map[string]any) {
+	x, err := strconv.ParseFloat(text, 64)
+	switch {
+	case err != nil || math.IsNaN(x):
+		return "float_parsing", "Input should be a valid number, unable to parse string as a number", nil
+	case f.Min == f.Max:
+	case x < f.Min:
+		return "greater_than_equal", fmt.Sprintf("Input should be greater than or equal to %g", f.Min), map[string]any{"ge": f.Min}
+	case x > f.Max:
+		return "less_than_equal", fmt.Sprintf("Input should be less than or equal to %g", f.Max), map[string]any{"le": f.Max}
+	}
+	return "", "", nil
+}
+
+// queryFloat is a parameter of which the table says that it is a number.
+func queryFloat(c *fiber.Ctx, name string, fallback float64) float64 {
+	if x, err := strconv.ParseFloat(c.Query(name), 64); err == nil {
+		return x
+	}
+	return fallback
 }
 
 // queryInt is a parameter of which the table says that it is a whole number.

@@ -69,6 +69,7 @@ var routes = []Route{
 	{http.MethodGet, "/api/configs/project-name", tagConfigurations, Token, "make up a name", (*Server).projectName, projectNameSpec},
 	{http.MethodGet, "/api/configs/data-backend-file", tagConfigurations, Token, "the content of a dataloader file", (*Server).getDataBackendFile, dataBackendFileSpec},
 	{http.MethodGet, "/api/configs/dataloader/content", tagConfigurations, Token, "the content of a dataloader file", (*Server).getDataBackendFile, dataBackendFileSpec},
+	{http.MethodDelete, "/api/configs/dataloader", tagConfigurations, Token, "delete a dataloader file", (*Server).deleteDataloaderFile, deleteDataloaderFileSpec},
 	{http.MethodPost, "/api/configs/environments", tagConfigurations, Token, "create an environment and its starter dataloader", (*Server).createEnvironment, createEnvironmentSpec},
 	{http.MethodGet, "/api/configs/environments/:name/lycoris", tagConfigurations, Token, "the LyCORIS file of an environment", (*Server).getLycoris, getLycorisSpec},
 	{http.MethodPut, "/api/configs/environments/:name/lycoris", tagConfigurations, Token, "write the LyCORIS file of an environment", (*Server).putLycoris, putLycorisSpec},
@@ -117,5 +118,6 @@ var routes = []Route{
 
 	{http.MethodGet, "/api/events", tagTraining, Token, "events of all jobs as SSE", (*Server).streamGlobalEvents, globalEventsSpec},
 	{http.MethodGet, "/api/events/recent", tagTraining, Token, "the newest events as HTML", (*Server).listRecentEvents, recentEventsSpec},
+	{http.MethodPost, "/callback", tagTraining, Token, "show a message of another program among the events", (*Server).takeCallback, callbackSpec},
 	{http.MethodGet, "/broadcast", tagTraining, Token, "events of all jobs by long poll", (*Server).pollGlobalEvents, broadcastSpec},
 }

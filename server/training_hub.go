@@ -42,14 +42,17 @@ type hub struct {
 	newest  int64   // Seq up to which events have been looked at
 	jobs    map[string]*jobProgress
 	changed chan struct{} // closed, and replaced, by news
+	calls   []call        // callbacks without a place yet
+	wake    func()        // ends the wait for events
 
-	past past
+	placed []entry // callbacks that are not told yet, by place; used by run only
+	past   past
 }
 
 // entry is one event of a job, encoded.
 type entry struct {
 	seq   int64
-	frame encoded // on /api/training/events/stream
+	frame encoded // on /api/training/events/stream; without text it is not there
 	name  string  // on /api/events
 	data  encoded // on /api/events
 }
@@ -78,16 +81,18 @@ func newHub(manager *sessions.Manager, log *zap.Logger) *hub {
 func (h *hub) run(ctx context.Context) {
 	strange := 0
 	for after := h.newest; ; {
-		events, err := h.manager.Subscribe(after).Next(ctx)
+		events, err := h.news(ctx, after)
 		if errors.Is(err, io.EOF) || ctx.Err() != nil {
 			return
 		}
+		taken, upTo := 0, after
 		if err != nil {
 			h.log.Warn("events cannot be read; trying again", zap.Error(err))
+		} else {
+			taken, upTo = h.take(after, events, strange < strangerRounds)
 		}
-		taken := h.take(events, strange < strangerRounds)
-		if strange++; taken > 0 {
-			after, strange = events[taken-1].Seq, 0
+		if strange++; upTo > after {
+			after, strange = upTo, 0
 		}
 		if taken >= backlog {
 			continue
@@ -100,11 +105,11 @@ func (h *hub) run(ctx context.Context) {
 	}
 }
 
-// take encodes events and tells readers, and returns how many it has dealt with: it stops before one of a session that is
-// unknown, when patient.
-func (h *hub) take(events []sessions.Event, patient bool) int {
+// take encodes events and tells readers of them and of the callbacks between them. It returns how many events it has dealt
+// with, and up to which Seq: it stops before an event of a session that is unknown, when patient.
+func (h *hub) take(after int64, events []sessions.Event, patient bool) (count int, upTo int64) {
 	var taken []entry
-	count := 0
+	upTo = after
 	for _, e := range events {
 		session, err := h.manager.Session(e.Session)
 		if err != nil && patient {
@@ -116,8 +121,16 @@ func (h *hub) take(events []sessions.Event, patient bool) int {
 			taken = append(taken, encodeEntry(session, e))
 		}
 	}
-	if count == 0 {
-		return 0
+	if count > 0 {
+		upTo = events[count-1].Seq
+	}
+	if calls := h.settle(upTo, count == len(events) && count < hubPage); len(calls) > 0 {
+		upTo = max(upTo, calls[len(calls)-1].seq)
+		taken = append(taken, calls...)
+		inOrder(taken)
+	}
+	if upTo == after {
+		return 0, after
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -126,10 +139,10 @@ func (h *hub) take(events []sessions.Event, patient bool) int {
 		h.floor = h.entries[surplus-1].seq
 		h.entries = slices.Delete(h.entries, 0, surplus)
 	}
-	h.newest = events[count-1].Seq
+	h.newest = upTo
 	close(h.changed)
 	h.changed = make(chan struct{})
-	return count
+	return count, upTo
 }
 
 // encodeEntry writes an event in both forms.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/fasthttp/websocket"
@@ -53,10 +54,15 @@ func (s *Server) trainingStream(c *fiber.Ctx) error {
 		return found, err
 	}
 	return stream(s, c, live[entry]{media: mediaEvents, head: head, next: next, silence: stillHere, write: func(w *bufio.Writer, found []entry) {
-		for _, e := range found {
+		for _, e := range framed(found) {
 			writeMessage(w, fmt.Sprintf("id: %d\ndata: ", e.seq), e.frame)
 		}
 	}})
+}
+
+// framed leaves out what does not belong to a job of this server.
+func framed(found []entry) []entry {
+	return slices.DeleteFunc(found, func(e entry) bool { return e.frame.text == nil })
 }
 
 // writeMessage writes a message of a stream of events; that the client left shows when the stream is flushed.
@@ -149,7 +155,7 @@ func (s *Server) writeFrames(ctx context.Context, conn *websocket.Conn) error {
 		case err != nil:
 			return err
 		}
-		for _, e := range found {
+		for _, e := range framed(found) {
 			if err := writeFrame(conn, e.frame); err != nil {
 				return err
 			}

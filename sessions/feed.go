@@ -143,6 +143,23 @@ func (m *Manager) committed(events []store.Event) {
 	m.notifyLocked()
 }
 
+// TakeSeqs takes the next count Seqs, for what is told among the events and belongs to no session, and returns the last of
+// them. All events with lower ones can be read when it returns.
+func (m *Manager) TakeSeqs(ctx context.Context, count int) (int64, error) {
+	last, err := m.store.TakeSeqs(ctx, count)
+	if err != nil {
+		if m.isClosed() {
+			return 0, ErrClosed
+		}
+		return 0, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lastSeq = max(m.lastSeq, last)
+	m.notifyLocked()
+	return last, nil
+}
+
 func (m *Manager) notifyLocked() {
 	close(m.changed)
 	m.changed = make(chan struct{})

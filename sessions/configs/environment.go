@@ -196,23 +196,41 @@ func (s *Store) backUp(file string) (string, error) {
 	return backup, s.disk.write(backup, data, 0o644)
 }
 
-// ReadFile returns the JSON of a file in the configs directory.
+// ReadFile returns the JSON of a dataloader file in the configs directory.
 func (s *Store) ReadFile(file string) (any, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	name, err := s.inside(file, "Resolved path is outside allowed directories")
+	_, value, err := s.dataloaderFile(file)
+	return value, err
+}
+
+// DeleteDataloader removes a dataloader file; environments that name it have to be given another one. A file that cannot be
+// read may be anything, and stays.
+func (s *Store) DeleteDataloader(file string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name, _, err := s.dataloaderFile(file)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	return s.disk.remove(name)
+}
+
+// dataloaderFile finds a dataloader by the path of its file.
+func (s *Store) dataloaderFile(file string) (name string, content any, err error) {
+	name, err = s.inside(file, "Resolved path is outside allowed directories")
+	if err != nil {
+		return "", nil, err
 	}
 	if strings.HasPrefix(name, webhookFolder+"/") || strings.Contains("/"+name, "/.") || path.Ext(name) != ".json" {
-		return nil, refuse(ErrOutside, "path: '%s' is not the file of a dataloader", file)
+		return "", nil, refuse(ErrOutside, "path: '%s' is not the file of a dataloader", file)
 	}
 	if !s.disk.exists(name) {
-		return nil, refuse(ErrNotFound, "Data backend config file not found: %s", file)
+		return "", nil, refuse(ErrNotFound, "Data backend config file not found: %s", file)
 	}
-	value, err := s.disk.readJSON(name, "data backend config file")
-	if err == nil && !fits(Dataloader, value) {
-		return nil, refuse(ErrOutside, "path: '%s' is not the file of a dataloader: neither a list nor an object with datasets", file)
+	content, err = s.disk.readJSON(name, "data backend config file")
+	if err == nil && !fits(Dataloader, content) {
+		return "", nil, refuse(ErrOutside, "path: '%s' is not the file of a dataloader: neither a list nor an object with datasets", file)
 	}
-	return value, err
+	return name, content, err
 }

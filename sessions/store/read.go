@@ -90,10 +90,10 @@ func query[T any](ctx context.Context, db *sql.DB, what string, scan func(*sql.R
 	return list, nil
 }
 
-// LastSeq is the newest Seq of all events, 0 before the first.
+// LastSeq is the newest Seq that there ever was, 0 before the first: also one of a deleted event, or of TakeSeqs.
 func (s *Store) LastSeq(ctx context.Context) (int64, error) {
 	var seq int64
-	if err := s.readers.QueryRowContext(ctx, "SELECT coalesce(max(seq), 0) FROM events").Scan(&seq); err != nil {
+	if err := s.readers.QueryRowContext(ctx, "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'").Scan(&seq); err != nil {
 		return 0, fmt.Errorf("read newest event: %w", err)
 	}
 	return seq, nil

@@ -31,6 +31,22 @@ func (s *Store) Apply(ctx context.Context, update Update) ([]Event, error) {
 	return update.Events, nil
 }
 
+// TakeSeqs takes the next count Seqs out of the sequence of events and returns the last of them. All events that are stored
+// have lower ones, and no event will ever have one of these.
+func (s *Store) TakeSeqs(ctx context.Context, count int) (last int64, err error) {
+	err = s.transact(ctx, func(tx *sql.Tx) error {
+		const begin = "INSERT INTO sqlite_sequence (name, seq) SELECT 'events', 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'events')"
+		if _, err := tx.ExecContext(ctx, begin); err != nil {
+			return err
+		}
+		return tx.QueryRowContext(ctx, "UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'events' RETURNING seq", count).Scan(&last)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("take numbers of events: %w", err)
+	}
+	return last, nil
+}
+
 func write(ctx context.Context, tx *sql.Tx, u *Update) error {
 	if u.Record != nil {
 		if _, err := tx.ExecContext(ctx, "UPDATE sessions SET record = ? WHERE key = ?", u.Record, u.Session); err != nil {
