@@ -128,7 +128,8 @@ const receiverCheckWait = 3 * time.Second
 // translate turns options into a job with what this server knows and allows. A thorough one also reads the pictures where
 // the number of steps depends on them, looks at the output folder, and asks DNS for the receivers of events.
 func (s *Server) translate(options simpletuner.Options, thorough bool) (*simpletuner.Translation, error) {
-	request := simpletuner.Request{Options: s.linkedReceiver(options), Roots: s.simpleTunerRoots(), Script: s.options.Script, CheckOutput: thorough}
+	options, notices := s.jobReceivers(options)
+	request := simpletuner.Request{Options: options, Roots: s.simpleTunerRoots(), Script: s.options.Script, CheckOutput: thorough}
 	if thorough {
 		request.Prober = s.options.Prober
 	}
@@ -137,7 +138,11 @@ func (s *Server) translate(options simpletuner.Options, thorough bool) (*simplet
 		defer cancel()
 		request.Receiver = func(w job.Webhook) []job.Problem { return s.options.CheckReceiver(ctx, w) }
 	}
-	return simpletuner.Translate(request)
+	translation, err := simpletuner.Translate(request)
+	if err == nil {
+		translation.Notices = append(translation.Notices, notices...)
+	}
+	return translation, err
 }
 
 func (s *Server) simpleTunerRoots() simpletuner.Roots {

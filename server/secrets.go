@@ -155,19 +155,3 @@ func (s *Server) knownReceivers(kind configs.Kind, name string) (known []map[str
 func sameAddress(a, b map[string]any) bool {
 	return receiverOf(a).URL != "" && receiverOf(a).URL == receiverOf(b).URL
 }
-
-// linkedReceiver replaces the name of a stored receiver, by which the web interface of SimpleTuner links one, by what it
-// stands for.
-func (s *Server) linkedReceiver(options simpletuner.Options) simpletuner.Options {
-	name, ok := options[receiversOption].(string)
-	if !ok || s.options.Configs == nil || strings.ContainsAny(name, "/{[") {
-		return options
-	}
-	d, err := s.options.Configs.Get(configs.Webhook, name)
-	if err != nil {
-		return options
-	}
-	linked := maps.Clone(options)
-	linked[receiversOption] = d.Config
-	return linked
-}

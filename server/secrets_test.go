@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -120,6 +121,32 @@ func TestMarksWithoutSecret(t *testing.T) {
 	}
 	assert.NotContains(t, a.file("env/config.json"), "elsewhere")
 	assert.NotContains(t, a.file("webhooks/hook.json"), "elsewhere")
+}
+
+// SimpleTuner's server puts its own callback into the configurations that it saves; here it is left out.
+func TestOwnCallback(t *testing.T) {
+	var checked []string
+	a := serve(t, Options{CheckReceiver: func(_ context.Context, receiver job.Webhook) []job.Problem {
+		checked = append(checked, receiver.URL)
+		return nil
+	}})
+	_, port, err := net.SplitHostPort(a.address)
+	require.NoError(t, err)
+	own := answer{"webhook_type": "raw", "callback_url": "http://localhost:" + port + "/callback", "log_level": "info"}
+	for value, sent := range map[string][]string{
+		asText(t, own):                          nil,
+		asText(t, []any{own, secretReceiver()}): {"https://example.com/hook"},
+		asText(t, answer{"callback_url": "http://localhost:" + port + "/other"}):      {"http://localhost:" + port + "/other"},
+		asText(t, answer{"callback_url": "http://localhost:1/callback"}):              {"http://localhost:1/callback"},
+		asText(t, answer{"callback_url": "http://example.com:" + port + "/callback"}): {"http://example.com:" + port + "/callback"},
+	} {
+		checked = nil
+		r := a.post("validate", a.fastPath(options{"webhook_config": value}))
+		assert.NotContains(t, r.body, "Validation Failed", value)
+		assert.Equal(t, sent, checked, value)
+		assert.Equal(t, strings.Contains(value, port+"/callback") && strings.Contains(value, "localhost"), strings.Contains(r.body, "nothing is sent there"), value)
+	}
+	assert.Contains(t, a.post("start", a.fastPath(options{"webhook_config": asText(t, own)})).body, "nothing is sent there")
 }
 
 // The web interface of SimpleTuner links a stored receiver by its name, or copies what it reads of it.

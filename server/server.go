@@ -54,14 +54,15 @@ type Options struct {
 
 // Server serves the APIs on any number of addresses.
 type Server struct {
-	options  Options
-	app      *fiber.App
-	open     map[endpoint]bool // what is answered without a token
-	document []byte            // the OpenAPI document
-	streams  atomic.Int64      // open ones
-	closing  chan struct{}     // closed by Shutdown; streams end
-	hub      *hub
-	upgrade  fiber.Handler // to a WebSocket
+	options   Options
+	app       *fiber.App
+	open      map[endpoint]bool // what is answered without a token
+	document  []byte            // the OpenAPI document
+	streams   atomic.Int64      // open ones
+	closing   chan struct{}     // closed by Shutdown; streams end
+	hub       *hub
+	upgrade   fiber.Handler              // to a WebSocket
+	addresses atomic.Pointer[[]net.Addr] // that Serve listens on
 	// jobConfig is that of the job that /status was last asked about.
 	jobConfig atomic.Pointer[jobConfig]
 }
@@ -154,6 +155,11 @@ func Listen(addresses []string) ([]net.Listener, error) {
 
 // Serve answers on the listeners until Shutdown, and returns the first error of any of them.
 func (s *Server) Serve(listeners []net.Listener) error {
+	addresses := make([]net.Addr, len(listeners))
+	for i, listener := range listeners {
+		addresses[i] = listener.Addr()
+	}
+	s.addresses.Store(&addresses)
 	failed := make(chan error, len(listeners))
 	for _, listener := range listeners {
 		go func() { failed <- s.app.Listener(listener) }()
