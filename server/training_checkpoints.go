@@ -91,11 +91,7 @@ func completeCheckpoints(dir string) ([]*checkpoint.Info, error) {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	folder, err := checkpoint.Open(dir, checkpoint.OS{})
-	if err != nil {
-		return nil, err
-	}
-	return folder.List()
+	return checkpoint.At(dir).List()
 }
 
 // outputDir is the folder that the request names, or that of the current or last job; empty when there is none.

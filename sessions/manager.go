@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
+	"github.com/stepd/stepd/sessions/checkpoint"
 	"github.com/stepd/stepd/sessions/job"
 	"github.com/stepd/stepd/sessions/script"
 	"github.com/stepd/stepd/sessions/store"
@@ -371,7 +372,7 @@ func (m *Manager) cacheDir() string {
 
 // prepareRunDir tells at once, with a *job.Invalid, when a run could not write its files.
 func prepareRunDir(dir string) error {
-	err := os.MkdirAll(dir, 0o755)
+	err := checkpoint.MakeFolder(checkpoint.OS{}, dir)
 	if err == nil {
 		var probe *os.File
 		if probe, err = os.CreateTemp(dir, "tmp-"); err == nil {
@@ -393,7 +394,11 @@ func prepareDataDir(dir string) error {
 	if dir == "" {
 		return errors.New("data folder is not set")
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = checkpoint.MakeFolder(checkpoint.OS{}, dir) // to sync it
+	}
+	if err != nil {
 		return fmt.Errorf("create data folder: %w", err)
 	}
 	return nil

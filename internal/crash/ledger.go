@@ -132,11 +132,7 @@ func (l *ledger) verify(keep int) (verified int, newest int64, err error) {
 
 // newerThan counts the checkpoints in the same run folder that are newer and verify.
 func newerThan(c sessions.Checkpoint) (count int, err error) {
-	folder, err := checkpoint.Open(filepath.Dir(c.Path), checkpoint.OS{})
-	if err != nil {
-		return 0, err
-	}
-	infos, err := folder.List()
+	infos, err := checkpoint.At(filepath.Dir(c.Path)).List()
 	for _, info := range infos {
 		if info.Manifest.Step > c.Step {
 			if _, err := checkpoint.Verify(info.Path); err == nil {

@@ -45,11 +45,14 @@ type Info struct {
 
 // Open creates the run folder if necessary. fsys is OS{} outside tests.
 func Open(dir string, fsys FS) (*Folder, error) {
-	if err := fsys.MkdirAll(dir); err != nil {
+	if err := MakeFolder(fsys, dir); err != nil {
 		return nil, fmt.Errorf("create run folder: %w", err)
 	}
 	return &Folder{dir: dir, fsys: fsys}, nil
 }
+
+// At is the Folder of a reader, who makes nothing.
+func At(dir string) *Folder { return &Folder{dir: dir, fsys: OS{}} }
 
 // Dir is the run folder.
 func (f *Folder) Dir() string { return f.dir }

@@ -31,6 +31,30 @@ type OS struct{}
 // MkdirAll implements FS.
 func (OS) MkdirAll(path string) error { return os.MkdirAll(path, 0o755) }
 
+// MakeFolder creates a folder and its parents so that they survive a power cut: a folder is durable when the one that it
+// is in has been synced.
+func MakeFolder(fsys FS, path string) error {
+	unsynced := []string{filepath.Dir(path)} // also when path is there: whoever made it may not have come to this
+	for dir := filepath.Dir(path); !isThere(dir) && dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		unsynced = append(unsynced, filepath.Dir(dir))
+	}
+	if err := fsys.MkdirAll(path); err != nil {
+		return err
+	}
+	for _, dir := range unsynced {
+		// A folder that may be entered, but not read, cannot be synced; then somebody else has made what is in it.
+		if err := fsys.Sync(dir); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+	}
+	return nil
+}
+
+func isThere(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
 // WriteFile implements FS.
 func (OS) WriteFile(path string, data []byte) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)

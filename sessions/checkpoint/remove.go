@@ -110,6 +110,10 @@ func (f *Folder) remove(info *Info) error {
 	if err := f.fsys.Rename(info.Path, tmp); err != nil {
 		return fmt.Errorf("remove old checkpoint: %w", err)
 	}
+	// Else a power cut could bring the name back with only some of the files.
+	if err := f.fsys.Sync(f.dir); err != nil {
+		return fmt.Errorf("remove old checkpoint: %w", err)
+	}
 	if err := f.fsys.RemoveAll(tmp); err != nil {
 		return fmt.Errorf("remove old checkpoint: %w", err)
 	}

@@ -13,7 +13,11 @@ import (
 
 // Local is a Launcher of goroutines, for programs that embed stepd. A crash of the engine ends the program, and an engine
 // that is stuck cannot be ended: Kill abandons it.
-type Local struct{ Engine engine.Engine }
+type Local struct {
+	Engine engine.Engine
+	// FS is for tests of failing disks; nil: the operating system's.
+	FS checkpoint.FS
+}
 
 var _ Launcher = Local{}
 
@@ -22,9 +26,13 @@ func (l Local) Launch(output func(line string)) (Process, error) {
 	workerIn, in := io.Pipe()
 	out, workerOut := io.Pipe()
 	p := &local{in: in, out: out, terminate: make(chan os.Signal, 1), ended: make(chan struct{})}
+	fsys := l.FS
+	if fsys == nil {
+		fsys = checkpoint.OS{}
+	}
 	go func() {
 		problem := ""
-		if err := serve(context.Background(), workerIn, workerOut, l.Engine, checkpoint.OS{}, p.terminate); err != nil {
+		if err := serve(context.Background(), workerIn, workerOut, l.Engine, fsys, p.terminate); err != nil {
 			problem = err.Error()
 		}
 		// End of file for the supervisor only after everything is written.
