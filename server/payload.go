@@ -19,6 +19,7 @@ const (
 	typeCheckpoint   = "training.checkpoint"
 	typeValidation   = "training.validation"
 	typePreview      = "validation.image"
+	typeEvaluation   = "training.evaluation"
 )
 
 // Severities of the event objects.
@@ -80,6 +81,8 @@ var payloads = map[sessions.Kind]func(*sessions.Session, sessions.Event) (Payloa
 	sessions.KindSample:            as(encodeSample),
 	sessions.KindPreview:           as(encodePreview),
 	sessions.KindSampleFailed:      as(encodeSampleFailed),
+	sessions.KindEvaluation:        as(encodeEvaluation),
+	sessions.KindEvaluationFailed:  as(encodeEvaluationFailed),
 	sessions.KindScript:            as(encodeScript),
 }
 
@@ -115,8 +118,16 @@ func encodeError(_ *sessions.Session, e sessions.MessageEvent) Payload {
 }
 
 func encodeSampleFailed(_ *sessions.Session, e sessions.MessageEvent) Payload {
-	return Payload{Type: typeNotification, Severity: severityWarning, Title: "Validation skipped",
-		Message: "Validation was skipped, training goes on: " + e.Message,
+	return encodeSkipped("Validation", e)
+}
+
+func encodeEvaluationFailed(_ *sessions.Session, e sessions.MessageEvent) Payload {
+	return encodeSkipped("Evaluation", e)
+}
+
+func encodeSkipped(what string, e sessions.MessageEvent) Payload {
+	return Payload{Type: typeNotification, Severity: severityWarning, Title: what + " skipped",
+		Message: what + " was skipped, training goes on: " + e.Message,
 		Body:    map[string]any{"data": map[string]any{"status": "skipped", "code": e.Code}}}
 }
 

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"strings"
 
 	"github.com/stepd/stepd/sessions"
+	"github.com/stepd/stepd/sessions/job"
 )
 
 // encodeStep is the training.status that SimpleTuner sends after every optimizer step.
@@ -56,6 +58,21 @@ func encodeSample(_ *sessions.Session, e sessions.SampleEvent) Payload {
 		"data": map[string]any{"global_step": e.Step, "resolution": []int{e.Width, e.Height}, "validation_type": "final", "prompt": e.Prompt,
 			"seed": e.Seed, "path": e.Path},
 	}}
+}
+
+// encodeEvaluation has the losses as a list and, for charts, as metrics.
+func encodeEvaluation(_ *sessions.Session, e sessions.EvaluationEvent) Payload {
+	var parts []string
+	for _, one := range e.Losses {
+		parts = append(parts, fmt.Sprintf("%s %.4f", one.Dataset, one.Loss))
+	}
+	data := map[string]any{"global_step": e.Step, "losses": e.Losses, "metrics": e.Named(), "seconds": e.Seconds}
+	if e.Pooled != nil {
+		parts = append(parts, fmt.Sprintf("%s %.4f", job.PooledLoss, *e.Pooled))
+		data["pooled"] = *e.Pooled
+	}
+	return Payload{Type: typeEvaluation, Severity: severityInfo, Title: "Evaluation",
+		Message: fmt.Sprintf("Validation loss at step %d: %s", e.Step, strings.Join(parts, ", ")), Body: map[string]any{"data": data}}
 }
 
 // encodePreview is the picture of an unfinished validation.

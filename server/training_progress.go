@@ -31,6 +31,11 @@ func progressOf(s *sessions.Session, now sessions.Snapshot, e sessions.StepEvent
 	if e.Seconds > 0 {
 		p.Metrics["steps_per_second"] = 1 / e.Seconds
 	}
+	if now.LastEvaluation != nil {
+		for name, loss := range now.LastEvaluation.Named() {
+			p.Metrics[name] = loss
+		}
+	}
 	if len(now.Epochs) > 0 {
 		accumulation := int64(job.Accumulation())
 		p.Epoch = now.Epochs.At(e.Step*accumulation-1) + 1
@@ -81,6 +86,7 @@ var stageNames = map[string]struct{ key, label string }{
 	"encode_text":   {"init_text_embed_cache", "Caching text embeds"},
 	"encode_images": {"init_vae_cache", "Caching VAE latents"},
 	"sample":        {"validation", "Running validation"},
+	"evaluate":      {"evaluation", "Computing validation losses"},
 	"save":          {"checkpoint_save", "Saving checkpoint"},
 }
 

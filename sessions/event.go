@@ -3,6 +3,8 @@ package sessions
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/stepd/stepd/sessions/run"
 )
 
 // Event is one fact about a session. Events are visible only when the fact is durable; their index runs 1, 2, 3, …
@@ -39,6 +41,8 @@ const (
 	KindPreview           Kind = "preview"            // PreviewEvent
 	KindScript            Kind = "script"             // ScriptEvent
 	KindSampleFailed      Kind = "sample_failed"      // MessageEvent
+	KindEvaluation        Kind = "evaluation"         // EvaluationEvent
+	KindEvaluationFailed  Kind = "evaluation_failed"  // MessageEvent
 	KindError             Kind = "error"              // MessageEvent
 	KindBudgetExhausted   Kind = "budget_exhausted"   // BudgetEvent, once per grant that was used up
 )
@@ -158,6 +162,24 @@ type PreviewEvent struct {
 	Name          string  `json:"name,omitempty"` // short name of the prompt
 	Width         int     `json:"width"`          // of the finished picture
 	Height        int     `json:"height"`
+}
+
+// EvaluationEvent reports the losses of pictures that are not trained on.
+type EvaluationEvent struct {
+	Attempt int   `json:"attempt"` // as in StepEvent
+	Step    int64 `json:"step"`
+	// Losses of the datasets, in the order of the job.
+	Losses []run.DatasetLoss `json:"losses"`
+	// Pooled is the mean over the pictures of all datasets; nil unless the job asks for it.
+	Pooled  *float64 `json:"pooled,omitempty"`
+	Seconds float64  `json:"seconds"`
+	// Recovered is that of StepEvent.
+	Recovered bool `json:"recovered,omitempty"`
+}
+
+// Named lists the losses under the names that trackers and metrics give them.
+func (e EvaluationEvent) Named() map[string]float64 {
+	return run.Evaluation{Losses: e.Losses, Pooled: e.Pooled}.Named()
 }
 
 // ScriptEvent reports a script of the operator that has ended.

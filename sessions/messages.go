@@ -45,6 +45,10 @@ func (a *actor) handle(m worker.Message) {
 		a.script(*m.Script)
 	case worker.TypeSampleFailed:
 		a.emit(KindSampleFailed, MessageEvent{Code: codeName(m.Error.Code), Message: m.Error.Message})
+	case worker.TypeEvaluation:
+		a.evaluation(EvaluationEvent{Attempt: a.state.Attempt}, *m.Evaluation)
+	case worker.TypeEvalFailed:
+		a.emit(KindEvaluationFailed, MessageEvent{Code: codeName(m.Error.Code), Message: m.Error.Message})
 	case worker.TypePaused:
 		a.paused(m.Step)
 	case worker.TypeFinished:
@@ -174,13 +178,22 @@ func (a *actor) takeOver(steps run.Steps) {
 		return // of another session or another server, which has them
 	}
 	for _, e := range steps.Steps {
-		last := a.state.LastStep
-		if last != nil && (steps.Attempt < last.Attempt || steps.Attempt == last.Attempt && e.Step <= last.Step) {
+		if last := a.state.LastStep; last == nil || isLater(steps.Attempt, e.Step, last.Attempt, last.Step) {
+			a.report(StepEvent{Attempt: steps.Attempt, Step: e.Step, Epoch: e.Epoch, Loss: e.Loss, LR: e.LR, GradNorm: e.GradNorm, Seconds: e.Seconds,
+				Recovered: true})
+		}
+		if e.Evaluation == nil {
 			continue
 		}
-		a.report(StepEvent{Attempt: steps.Attempt, Step: e.Step, Epoch: e.Epoch, Loss: e.Loss, LR: e.LR, GradNorm: e.GradNorm, Seconds: e.Seconds,
-			Recovered: true})
+		if last := a.state.LastEvaluation; last == nil || isLater(steps.Attempt, e.Step, last.Attempt, last.Step) {
+			a.evaluation(EvaluationEvent{Attempt: steps.Attempt, Recovered: true}, *e.Evaluation)
+		}
 	}
+}
+
+// isLater tells whether a step of an attempt comes after another one.
+func isLater(attempt int, step int64, otherAttempt int, otherStep int64) bool {
+	return attempt > otherAttempt || attempt == otherAttempt && step > otherStep
 }
 
 func (a *actor) report(e StepEvent) {
@@ -238,6 +251,12 @@ func (a *actor) sample(s run.Sample) {
 func (a *actor) preview(p run.Preview) {
 	a.emit(KindPreview, PreviewEvent{Step: p.Step, Index: p.Index, SamplingStep: p.SamplingStep, SamplingSteps: p.SamplingSteps,
 		Timestep: p.Timestep, Path: p.Path, Prompt: p.Prompt.Text, Name: p.Prompt.Name, Width: p.Prompt.Width, Height: p.Prompt.Height})
+}
+
+func (a *actor) evaluation(event EvaluationEvent, e run.Evaluation) {
+	event.Step, event.Losses, event.Pooled, event.Seconds = e.Step, e.Losses, e.Pooled, e.Seconds
+	a.state.LastEvaluation = &event
+	a.emit(KindEvaluation, event)
 }
 
 func (a *actor) script(s run.Script) {

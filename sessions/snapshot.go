@@ -29,6 +29,8 @@ type Snapshot struct {
 	Epochs dataset.Epochs `json:"epochs,omitempty"`
 	// LastStep is the latest step event; nil before the first.
 	LastStep *StepEvent `json:"last_step"`
+	// LastEvaluation has the latest losses of pictures that are not trained on; nil before the first.
+	LastEvaluation *EvaluationEvent `json:"last_evaluation,omitempty"`
 	// LastCheckpoint is the newest durable checkpoint; nil before the first. After a resume it is the resumed one.
 	LastCheckpoint *Checkpoint `json:"last_checkpoint"`
 	// Error is set exactly in state Failed; Interruption exactly in state Interrupted.

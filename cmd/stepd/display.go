@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,17 +69,12 @@ func (d *display) event(event sessions.Event) (done bool, err error) {
 			return true, err
 		}
 		d.print(map[string]any{"type": "sample", "step": s.Step, "path": s.Path}, "sample of step %d: %s", s.Step, s.Path)
+	case sessions.KindEvaluation, sessions.KindEvaluationFailed:
+		err := d.evaluation(event)
+		return err != nil, err
 	case sessions.KindScript:
-		var s sessions.ScriptEvent
-		if err := json.Unmarshal(event.Data, &s); err != nil {
-			return true, err
-		}
-		outcome := "done"
-		if s.Problem != "" {
-			outcome = s.Problem
-		}
-		d.print(map[string]any{"type": "script", "script": s.Script, "step": s.Step, "exit_code": s.ExitCode, "problem": s.Problem},
-			"%s script of step %d: %s", s.Script, s.Step, outcome)
+		err := d.script(event)
+		return err != nil, err
 	case sessions.KindStage:
 		var s sessions.StageEvent
 		if err := json.Unmarshal(event.Data, &s); err != nil {
@@ -107,6 +104,42 @@ func (d *display) event(event sessions.Event) (done bool, err error) {
 		d.print(map[string]any{"type": "error", "message": m.Message}, "%s", m.Message)
 	}
 	return false, nil
+}
+
+func (d *display) script(event sessions.Event) error {
+	var s sessions.ScriptEvent
+	if err := json.Unmarshal(event.Data, &s); err != nil {
+		return err
+	}
+	outcome := "done"
+	if s.Problem != "" {
+		outcome = s.Problem
+	}
+	d.print(map[string]any{"type": "script", "script": s.Script, "step": s.Step, "exit_code": s.ExitCode, "problem": s.Problem},
+		"%s script of step %d: %s", s.Script, s.Step, outcome)
+	return nil
+}
+
+// evaluation shows the losses, or why there are none.
+func (d *display) evaluation(event sessions.Event) error {
+	if event.Kind == sessions.KindEvaluationFailed {
+		var m sessions.MessageEvent
+		err := json.Unmarshal(event.Data, &m)
+		d.print(map[string]any{"type": "warning", "message": "evaluation skipped: " + m.Message}, "warning: evaluation skipped: %s", m.Message)
+		return err
+	}
+	var e sessions.EvaluationEvent
+	if err := json.Unmarshal(event.Data, &e); err != nil {
+		return err
+	}
+	named := e.Named()
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(named)) {
+		parts = append(parts, fmt.Sprintf("%s %.4f", name, named[name]))
+	}
+	d.print(map[string]any{"type": "evaluation", "step": e.Step, "losses": e.Losses, "pooled": e.Pooled, "seconds": e.Seconds},
+		"evaluation of step %d: %s", e.Step, strings.Join(parts, ", "))
+	return nil
 }
 
 func (d *display) state(event sessions.Event) (done bool, err error) {

@@ -31,6 +31,8 @@ type Manifest struct {
 	Budget int64 `json:"budget"`
 	// MicroBatch is the data cursor: the global index of the next micro-batch, where a resumed run continues.
 	MicroBatch int64 `json:"micro_batch"`
+	// EvaluationOwed tells that the losses that are due at this step were cut short.
+	EvaluationOwed bool `json:"evaluation_owed,omitempty"`
 	// Reason is why it was made: "budget", "interval", "rolling", "manual", "abort", "final", "stop" or "error".
 	Reason string `json:"reason"`
 	// Name of the run.

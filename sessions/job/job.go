@@ -53,6 +53,8 @@ type Job struct {
 	Save Save `json:"save"`
 	// Sampling says when and what to sample.
 	Sampling Sampling `json:"sampling"`
+	// Evaluation says when and on what the loss of pictures that are not trained on is computed; nil: never.
+	Evaluation *Evaluation `json:"evaluation,omitempty"`
 	// LogEvery is the number of steps between log lines.
 	LogEvery int64 `json:"log_every"`
 	// Resume is ResumeLatest, ResumeNone or the name of a checkpoint folder ("checkpoint-250", "checkpoint-250-rolling");

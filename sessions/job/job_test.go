@@ -167,6 +167,28 @@ func TestProblemsOfIntervalsAndScripts(t *testing.T) {
 	})
 }
 
+func TestProblemsOfEvaluations(t *testing.T) {
+	with := func(change func(e *Evaluation, d *Dataset)) func(*Job) {
+		return func(j *Job) {
+			d := j.Datasets[0]
+			d.ID = "own"
+			j.Evaluation = &Evaluation{Datasets: []Dataset{d}, Every: 5, Timesteps: 28, Pooled: true}
+			change(j.Evaluation, &j.Evaluation.Datasets[0])
+		}
+	}
+	checkProblems(t, []problemCase{
+		{"evaluation.datasets", with(func(e *Evaluation, _ *Dataset) { e.Datasets = nil })},
+		{"evaluation.datasets[0].folder", with(func(_ *Evaluation, d *Dataset) { d.Folder = "" })},
+		{"evaluation.datasets[0].id", with(func(_ *Evaluation, d *Dataset) { d.ID = valid().Datasets[0].ID })},
+		{"evaluation.datasets[0].id", with(func(_ *Evaluation, d *Dataset) { d.ID = PooledLoss })},
+		{"evaluation.every", with(func(e *Evaluation, _ *Dataset) { e.Every = -1 })},
+		{"evaluation.every_epochs", with(func(e *Evaluation, _ *Dataset) { e.EveryEpochs = math.NaN() })},
+		{"evaluation.timesteps", with(func(e *Evaluation, _ *Dataset) { e.Timesteps = 0 })},
+		{"evaluation.timesteps", with(func(e *Evaluation, _ *Dataset) { e.Timesteps = 1001 })},
+		{"evaluation.pictures", with(func(e *Evaluation, _ *Dataset) { e.Pictures = -1 })},
+	})
+}
+
 func TestAllProblemsComeAtOnce(t *testing.T) {
 	err := (&Job{}).Check()
 	var invalid *Invalid

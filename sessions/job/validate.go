@@ -43,7 +43,8 @@ func (j *Job) Validate() []Problem {
 	v := &validator{}
 	v.run(j)
 	v.engine(&j.Engine)
-	v.datasets(j.Datasets)
+	v.datasets("", j.Datasets, map[string]bool{})
+	v.evaluation(j.Evaluation, j.Datasets)
 	v.scheduling(j)
 	v.save(j.Save)
 	v.tracking(j.Tracking)
@@ -185,10 +186,10 @@ func (v *validator) objective(c *engine.Config) {
 	v.between("engine.noise.offset_probability", c.Noise.OffsetProbability, 0, 1)
 }
 
-func (v *validator) datasets(datasets []Dataset) {
-	seen := map[string]bool{}
+// datasets checks the datasets below prefix; seen are the names that are taken.
+func (v *validator) datasets(prefix string, datasets []Dataset, seen map[string]bool) {
 	for i, d := range datasets {
-		at := fmt.Sprintf("datasets[%d].", i)
+		at := fmt.Sprintf("%sdatasets[%d].", prefix, i)
 		v.require(d.ID != "", at+"id", "is empty")
 		v.require(!seen[d.ID], at+"id", "%q is the name of another dataset as well", d.ID)
 		seen[d.ID] = true

@@ -60,7 +60,10 @@ func (r *run) fill(ctx context.Context, c *cache.Cache) error {
 		samples[i] = engine.Sample{Latents: latents[i], Text: texts[sample.Caption]}
 	}
 	r.cached = samples
-	return r.session.SetSamples(samples, engine.TextFile{Path: texts[""]})
+	if err := r.session.SetSamples(samples, engine.TextFile{Path: texts[""]}); err != nil {
+		return err
+	}
+	return r.fillEvaluation(ctx, c, texts)
 }
 
 // fillTexts returns the file of each caption, and of the empty one.
@@ -100,10 +103,12 @@ func (r *run) fillTexts(ctx context.Context, c *cache.Cache) (map[string]string,
 func (r *run) captions() []string {
 	captions := []string{""}
 	seen := map[string]bool{"": true}
-	for _, sample := range r.data.manifest.Samples {
-		if !seen[sample.Caption] {
-			seen[sample.Caption] = true
-			captions = append(captions, sample.Caption)
+	for _, samples := range r.data.everySample() {
+		for _, sample := range samples {
+			if !seen[sample.Caption] {
+				seen[sample.Caption] = true
+				captions = append(captions, sample.Caption)
+			}
 		}
 	}
 	return captions
@@ -112,16 +117,21 @@ func (r *run) captions() []string {
 // warnOfCutCaptions counts, by dataset, the samples whose caption is longer than the model takes.
 func (r *run) warnOfCutCaptions(cut map[string]bool) {
 	counts := map[string]int{}
-	for _, sample := range r.data.manifest.Samples {
-		if cut[sample.Caption] {
+	var datasets []string
+	for _, samples := range r.data.everySample() {
+		for _, sample := range samples {
+			if !cut[sample.Caption] {
+				continue
+			}
+			if counts[sample.Dataset] == 0 {
+				datasets = append(datasets, sample.Dataset)
+			}
 			counts[sample.Dataset]++
 		}
 	}
-	for _, d := range r.job.Datasets {
-		if count := counts[d.ID]; count > 0 {
-			r.reporter.Warning(fmt.Sprintf("dataset %s: the captions of %d samples are longer than %d tokens; what comes after is left out", d.ID,
-				count, r.data.length))
-		}
+	for _, id := range datasets {
+		r.reporter.Warning(fmt.Sprintf("dataset %s: the captions of %d samples are longer than %d tokens; what comes after is left out", id,
+			counts[id], r.data.length))
 	}
 }
 
@@ -133,35 +143,12 @@ type textSettings struct {
 // fillImages returns the file of each sample's latents. With SkipBadImages, samples whose picture cannot be decoded leave
 // the data set.
 func (r *run) fillImages(ctx context.Context, c *cache.Cache) ([]string, error) {
-	component, err := c.ComponentHash(filepath.Join(r.job.Engine.Model, "vae"))
-	if err != nil {
-		return nil, err
-	}
-	samples := r.data.manifest.Samples
-	recipes := make([]cache.Recipe, len(samples))
-	for i := range samples {
-		item := samples[i].ImageItem("")
-		item.Path = ""
-		// The precision of the run is no setting here: engines encode pictures in fp32.
-		recipes[i] = cache.Recipe{Kind: "latents", Component: component, Source: samples[i].Hash, Settings: item}
-	}
-	f := filler{run: r, cache: c, stage: "encode_images", atOnce: imagesAtOnce, encode: func(ctx context.Context, missing []int, out []string) error {
-		chunk := make([]engine.ImageItem, len(missing))
-		for i, k := range missing {
-			chunk[i] = samples[k].ImageItem(out[i])
-		}
-		return r.session.EncodeImages(ctx, chunk)
-	}}
-	dropped := map[int]bool{}
+	samples, dropped := r.data.manifest.Samples, map[int]bool{}
+	bad, verdict := collectBad(samples)
 	if r.job.SkipBadImages {
-		f.bad = func(k int, err error) {
-			dropped[k] = true
-			r.reporter.Warning(fmt.Sprintf("picture is left out: %s: %v", samples[k].Path, err))
-		}
-	} else {
-		f.bad, f.verdict = collectBad(samples)
+		bad, verdict = r.dropBad(samples, dropped), nil
 	}
-	paths, err := f.fill(ctx, recipes)
+	paths, err := r.fillLatents(ctx, c, samples, bad, verdict)
 	if err != nil || len(dropped) == 0 {
 		return paths, err
 	}
@@ -174,6 +161,38 @@ func (r *run) fillImages(ctx context.Context, c *cache.Cache) ([]string, error) 
 		}
 	}
 	return kept, r.dropSamples(dropped)
+}
+
+// dropBad returns what names a picture that cannot be decoded in a warning and notes it.
+func (r *run) dropBad(samples []dataset.Sample, dropped map[int]bool) func(k int, err error) {
+	return func(k int, err error) {
+		dropped[k] = true
+		r.reporter.Warning(fmt.Sprintf("picture is left out: %s: %v", samples[k].Path, err))
+	}
+}
+
+// fillLatents returns the file of each sample's latents, "" where the picture cannot be decoded. bad and verdict are those
+// of filler.
+func (r *run) fillLatents(ctx context.Context, c *cache.Cache, samples []dataset.Sample, bad func(k int, err error), verdict func() error) ([]string, error) {
+	component, err := c.ComponentHash(filepath.Join(r.job.Engine.Model, "vae"))
+	if err != nil {
+		return nil, err
+	}
+	recipes := make([]cache.Recipe, len(samples))
+	for i := range samples {
+		item := samples[i].ImageItem("")
+		item.Path = ""
+		// The precision of the run is no setting here: engines encode pictures in fp32.
+		recipes[i] = cache.Recipe{Kind: "latents", Component: component, Source: samples[i].Hash, Settings: item}
+	}
+	f := filler{run: r, cache: c, stage: "encode_images", atOnce: imagesAtOnce, bad: bad, verdict: verdict, encode: func(ctx context.Context, missing []int, out []string) error {
+		chunk := make([]engine.ImageItem, len(missing))
+		for i, k := range missing {
+			chunk[i] = samples[k].ImageItem(out[i])
+		}
+		return r.session.EncodeImages(ctx, chunk)
+	}}
+	return f.fill(ctx, recipes)
 }
 
 // collectBad returns what makes one error of all the pictures of a chunk that cannot be decoded.

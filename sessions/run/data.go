@@ -25,6 +25,7 @@ type data struct {
 	shapes    []engine.Shape
 	tokenizer *tokenize.T5
 	length    int // of token ids, at most
+	evaluated []*evaluated
 }
 
 // scan reads the folders of the job and plans the micro-batches.
@@ -51,7 +52,12 @@ func (r *run) scan(ctx context.Context) error {
 	if err != nil {
 		return engine.Errorf(engine.NotFound, "model %s: %v", r.job.Engine.Model, err)
 	}
-	r.data = &data{manifest: manifest, plan: plan, shapes: shapes(manifest, r.job), tokenizer: tokenizer, length: r.job.Engine.TextTokens}
+	evaluated, err := r.scanEvaluation(ctx)
+	if err != nil {
+		return err
+	}
+	r.data = &data{manifest: manifest, plan: plan, shapes: append(shapes(manifest, r.job), evaluationShapes(evaluated, r.job)...), tokenizer: tokenizer,
+		length: r.job.Engine.TextTokens, evaluated: evaluated}
 	r.reporter.Log(fmt.Sprintf("%d samples, bucket sizes: %d (%s), %d micro-batches in the first epoch", len(manifest.Samples),
 		len(manifest.Buckets()), describe(manifest.Buckets()), plan.Epochs().Length(0)))
 	return nil

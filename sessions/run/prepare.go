@@ -132,7 +132,7 @@ func (r *run) findCheckpoint() (*checkpoint.Info, error) {
 }
 
 // besides matches the fields of a job that do not change what is trained.
-var besides = regexp.MustCompile(`^(warnings|tracking|metadata|sampling|scripts|save|resume|output|log_every|max_steps)\b`)
+var besides = regexp.MustCompile(`^(warnings|tracking|metadata|sampling|evaluation|scripts|save|resume|output|log_every|max_steps)\b`)
 
 // changedFields compares the checkpoint's job with the present one. What cannot change the run is left out.
 func changedFields(info *checkpoint.Info, now []byte) ([]string, error) {

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"math"
 
 	"github.com/stepd/stepd/sessions/checkpoint"
 	"github.com/stepd/stepd/sessions/dataset"
@@ -32,6 +33,10 @@ type Reporter interface {
 	Preview(Preview)
 	// SampleFailed says that the pictures of a step could not be made; training goes on.
 	SampleFailed(step int64, err error)
+	// Evaluation tells the losses of pictures that are not trained on.
+	Evaluation(Evaluation)
+	// EvaluationFailed says that the losses of a step could not be computed; training goes on.
+	EvaluationFailed(step int64, err error)
 	// Script says that a script has ended.
 	Script(Script)
 	// Paused says that the budget is used up and everything trained is in a recorded checkpoint.
@@ -77,6 +82,55 @@ func (r Ready) nextEpochs(step, every int64) int64 {
 // endsEpochs tells whether step completes a multiple of every epochs.
 func (r Ready) endsEpochs(step, every int64) bool {
 	return step > r.Step && r.nextEpochs(step-1, every) == step
+}
+
+// nextShare is nextEpochs for a number of epochs that need not be whole.
+func (r Ready) nextShare(step int64, epochs float64) int64 {
+	if epochs <= 0 || len(r.Epochs) == 0 {
+		return never
+	}
+	const slack = 1e-9 // of sums of fractions
+	epoch := r.EpochOf(step)
+	passed := float64(epoch) + float64(r.BatchAt(step)-r.Epochs.Start(epoch))/float64(r.Epochs.Length(epoch))
+	target := (math.Floor(passed/epochs+slack) + 1) * epochs
+	whole := math.Floor(target + slack)
+	part := math.Ceil((target-whole)*float64(r.Epochs.Length(int64(whole))) - slack)
+	batches := r.Epochs.Start(int64(whole)) + int64(part) - r.FirstBatch
+	return max(r.Step+(batches+r.Accumulation-1)/r.Accumulation, step+1)
+}
+
+// endsShare tells whether step completes a multiple of a number of epochs.
+func (r Ready) endsShare(step int64, epochs float64) bool {
+	return step > r.Step && r.nextShare(step-1, epochs) == step
+}
+
+// Evaluation is the losses of one step.
+type Evaluation struct {
+	Step int64 `json:"step"`
+	// Losses of the datasets, in the order of the job.
+	Losses []DatasetLoss `json:"losses"`
+	// Pooled is the mean over the pictures of all datasets; nil unless the job asks for it.
+	Pooled  *float64 `json:"pooled,omitempty"`
+	Seconds float64  `json:"seconds"`
+}
+
+// Named lists the losses as SimpleTuner names them in trackers: loss/val/DATASET.
+func (e Evaluation) Named() map[string]float64 {
+	named := map[string]float64{}
+	for _, one := range e.Losses {
+		named["loss/val/"+one.Dataset] = one.Loss
+	}
+	if e.Pooled != nil {
+		named["loss/val/"+job.PooledLoss] = *e.Pooled
+	}
+	return named
+}
+
+// DatasetLoss is the mean loss of a dataset over its pictures and the noise levels.
+type DatasetLoss struct {
+	Dataset  string  `json:"dataset"`
+	Loss     float64 `json:"loss"`
+	Pictures int     `json:"pictures"`
 }
 
 // Sample is one validation picture.

@@ -67,10 +67,11 @@ type run struct {
 
 	step     int64 // applied so far
 	lastStep engine.StepEvent
-	steps    []Step           // since the last recorded checkpoint; changed only during Train
+	steps    []Step           // since the last recorded checkpoint; changed only during Train and evaluate
 	last     *checkpoint.Info // newest checkpoint; nil: none yet
 	owed     bool             // a checkpoint was asked for before the first step
 	sampled  bool             // pictures were made since the run started
+	cutShort int64            // step whose evaluation was cut short by the end of the run; 0: none
 
 	scripts *scripts
 }
@@ -146,6 +147,11 @@ func (r *run) loop(ctx context.Context) error {
 	r.cursor = r.data.plan.From(r.ready.BatchAt(r.step))
 	r.control.Allow(r.step)
 	r.reporter.Ready(r.ready)
+	if r.owesEvaluation() {
+		if err := r.evaluate(ctx); err != nil {
+			return err
+		}
+	}
 	if r.missedPictures() {
 		if err := r.sample(ctx); err != nil {
 			return err

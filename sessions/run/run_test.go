@@ -32,6 +32,8 @@ type recorder struct {
 	paused      []int64
 	ready       Ready
 	sampleErr   error
+	evaluations []Evaluation
+	evalErr     error
 
 	onPaused func(step int64)
 	onStep   func(step int64)
@@ -69,6 +71,10 @@ func (r *recorder) Sample(s Sample)                 { r.samples = append(r.sampl
 func (r *recorder) Preview(p Preview)               { r.previews = append(r.previews, p) }
 func (r *recorder) SampleFailed(_ int64, err error) { r.sampleErr = err }
 func (r *recorder) Running(int64)                   {}
+func (r *recorder) Evaluation(e Evaluation)         { r.evaluations = append(r.evaluations, e) }
+func (r *recorder) EvaluationFailed(_ int64, err error) {
+	r.evalErr = err
+}
 func (r *recorder) Script(s Script) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -27,6 +27,7 @@ type Steps struct {
 type Step struct {
 	Epoch int64 `json:"epoch"`
 	engine.StepEvent
+	Evaluation *Evaluation `json:"evaluation,omitempty"` // after the step
 }
 
 // ReadSteps reads the steps of a checkpoint folder. One that was made without them has none.

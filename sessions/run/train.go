@@ -19,7 +19,16 @@ func (r *run) train(ctx context.Context, budget int64) error {
 	if err := r.trainTo(ctx, boundary); err != nil {
 		return err
 	}
-	if r.step < boundary || r.step >= r.job.End() {
+	if r.step < boundary {
+		return nil
+	}
+	// Before any checkpoint of this step: what resumes from one has its evaluation behind it.
+	if r.evaluationDue() {
+		if err := r.evaluate(ctx); err != nil {
+			return err
+		}
+	}
+	if r.step >= r.job.End() {
 		return nil
 	}
 	if reason := r.savingDue(); reason != "" {
@@ -76,6 +85,7 @@ func (r *run) nextBoundary() int64 {
 	if r.hasSamples() {
 		next = min(next, nextMultiple(r.step, sampling.Every), r.ready.nextEpochs(r.step, sampling.EveryEpochs))
 	}
+	next = min(next, r.nextEvaluation())
 	if r.owed {
 		next = min(next, r.step+1)
 	}

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/stepd/stepd/sessions/run"
 )
 
 // metricsFile of a run folder: one JSON object a line, each with "type", "time" and "step".
@@ -23,11 +25,12 @@ type jsonl struct {
 
 // line is one line; what does not apply is left out.
 type line struct {
-	Type string    `json:"type"` // "start", "step", "sample" or "checkpoint"
+	Type string    `json:"type"` // "start", "step", "sample", "evaluation" or "checkpoint"
 	Time time.Time `json:"time"`
 	Step int64     `json:"step"`
 	*stepLine
 	*sampleLine
+	*evaluationLine
 	*savedLine
 	*startLine
 }
@@ -53,6 +56,12 @@ type sampleLine struct {
 	Width  int    `json:"width"`
 	Height int    `json:"height"`
 	Seed   uint64 `json:"seed"`
+}
+
+type evaluationLine struct {
+	Losses  []run.DatasetLoss `json:"losses"`
+	Pooled  *float64          `json:"pooled,omitempty"`
+	Seconds float64           `json:"evaluation_seconds"`
 }
 
 type savedLine struct {
@@ -134,6 +143,11 @@ func (t *jsonl) sample(s sample) error {
 	p := s.Prompt
 	return t.write(line{Type: "sample", Time: s.time, Step: s.Step, sampleLine: &sampleLine{Index: s.Index, Image: t.below(s.Path),
 		Prompt: p.Text, Width: p.Width, Height: p.Height, Seed: p.Seed}})
+}
+
+func (t *jsonl) evaluation(e evaluation) error {
+	return t.write(line{Type: "evaluation", Time: e.time, Step: e.Step, evaluationLine: &evaluationLine{Losses: e.Losses, Pooled: e.Pooled,
+		Seconds: e.Seconds}})
 }
 
 func (t *jsonl) checkpoint(s saved) error {

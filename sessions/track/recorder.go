@@ -37,7 +37,7 @@ type recorder struct {
 	run.Reporter
 	now    func() time.Time
 	writer *writer
-	queue  chan any      // run.Ready, step, sample or saved
+	queue  chan any      // run.Ready, step, sample, evaluation or saved
 	done   chan struct{} // closed when all of it is written
 
 	mu       sync.Mutex
@@ -132,6 +132,12 @@ func (r *recorder) Sample(s run.Sample) {
 	r.report()
 }
 
+// Evaluation implements run.Reporter.
+func (r *recorder) Evaluation(e run.Evaluation) {
+	r.put(evaluation{Evaluation: e, time: r.now()})
+	r.Reporter.Evaluation(e)
+}
+
 // Checkpoint implements run.Reporter.
 func (r *recorder) Checkpoint(ctx context.Context, info *checkpoint.Info) error {
 	r.put(saved{step: info.Manifest.Step, path: info.Path, reason: info.Manifest.Reason, time: r.now()})
@@ -213,6 +219,8 @@ func (w *writer) write(record any) {
 			return t.step(record)
 		case sample:
 			return t.sample(record)
+		case evaluation:
+			return t.evaluation(record)
 		case saved:
 			if err := t.checkpoint(record); err != nil {
 				return err

@@ -47,6 +47,7 @@ func (*listener) Checkpoint(context.Context, *checkpoint.Info) error { return ni
 func (*listener) Removed(int64, string, string)                      {}
 func (*listener) Sample(run.Sample)                                  {}
 func (*listener) Running(int64)                                      {}
+func (*listener) Evaluation(run.Evaluation)                          {}
 
 func TestARunWritesEveryForm(t *testing.T) {
 	dir := t.TempDir()
@@ -82,11 +83,12 @@ type stub struct {
 	failed bool // the run, as close was told
 }
 
-func (s *stub) step(step) error        { return s.onStep() }
-func (s *stub) sample(sample) error    { return nil }
-func (s *stub) checkpoint(saved) error { return nil }
-func (s *stub) flush() error           { return nil }
-func (s *stub) sync() error            { return nil }
+func (s *stub) step(step) error             { return s.onStep() }
+func (s *stub) sample(sample) error         { return nil }
+func (s *stub) evaluation(evaluation) error { return nil }
+func (s *stub) checkpoint(saved) error      { return nil }
+func (s *stub) flush() error                { return nil }
+func (s *stub) sync() error                 { return nil }
 func (s *stub) close(failed bool) error {
 	s.closed, s.failed = true, failed
 	return nil

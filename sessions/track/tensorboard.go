@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -172,6 +174,15 @@ func (t *tensorBoard) sample(s sample) error {
 		integer(imageColours, colours).bytes(imageBytes, data)
 	tag := "validation/" + s.name()
 	return t.write(s.time, s.Step, summary(message{}.text(valueTag, tag).bytes(valueImage, image), textValue(tag+"/prompt", s.Prompt.Text)))
+}
+
+func (t *tensorBoard) evaluation(e evaluation) error {
+	named := e.Named()
+	var values []message
+	for _, tag := range slices.Sorted(maps.Keys(named)) {
+		values = append(values, scalar(tag, named[tag]))
+	}
+	return t.write(e.time, e.Step, summary(values...))
 }
 
 func (t *tensorBoard) checkpoint(saved) error { return nil }

@@ -14,6 +14,7 @@ import (
 type tracker interface {
 	step(step) error
 	sample(sample) error
+	evaluation(evaluation) error
 	checkpoint(saved) error
 	// flush hands what is buffered to the operating system, sync to the disk.
 	flush() error
@@ -54,6 +55,12 @@ func (s sample) name() string {
 		return s.Prompt.Name
 	}
 	return fmt.Sprint(s.Index)
+}
+
+// evaluation is the losses of pictures that are not trained on.
+type evaluation struct {
+	run.Evaluation
+	time time.Time
 }
 
 // saved is one checkpoint.

@@ -37,7 +37,8 @@ const (
 )
 
 // wandb writes an offline run below wandb/ of the run folder, which "wandb sync" uploads. Its history has one row a step;
-// pictures of a step come after its row, which is then written again.
+// pictures and losses of a
+// step that come after its row are put into it by writing it again.
 type wandb struct {
 	dir    string // of the offline run
 	out    *output
@@ -291,14 +292,35 @@ func (w *wandb) sample(s sample) error {
 	if err := os.WriteFile(path, data, 0o644); err != nil {
 		return err
 	}
-	if err := w.out.truncate(w.rowAt); err != nil {
+	if err := w.takeRowBack(); err != nil {
 		return err
 	}
-	w.number = w.rowNumber
 	err = errors.Join(w.stamp(w.rowStep, s.time), w.set("validation/"+s.name(), map[string]any{"_type": "images/separated", "format": "png",
 		"width": s.Prompt.Width, "height": s.Prompt.Height, "count": 1, "filenames": []string{name}, "captions": []string{s.Prompt.Text}}))
 	files := message{}.bytes(filesItem, message{}.text(filePath, name))
 	return errors.Join(err, w.put(message{}.bytes(recordFiles, files)), w.writeRow())
+}
+
+// takeRowBack removes the row from the file, so that it can be written with more in it.
+func (w *wandb) takeRowBack() error {
+	w.number = w.rowNumber
+	return w.out.truncate(w.rowAt)
+}
+
+// evaluation puts the losses into the row of their step.
+func (w *wandb) evaluation(e evaluation) error {
+	if w.rowStep == e.Step {
+		if err := w.takeRowBack(); err != nil {
+			return err
+		}
+	} else {
+		w.row, w.rowStep = map[string]json.RawMessage{}, e.Step
+	}
+	err := w.stamp(e.Step, e.time)
+	for name, loss := range e.Named() {
+		err = errors.Join(err, w.set(name, loss))
+	}
+	return errors.Join(err, w.writeRow())
 }
 
 // checkpoint leaves a summary, in case that the end is never written.

@@ -50,6 +50,8 @@ const (
 	TypePreview      Type = "preview"       // Preview
 	TypeScript       Type = "script"        // Script
 	TypeSampleFailed Type = "sample_failed" // Step, Error
+	TypeEvaluation   Type = "evaluation"    // Evaluation
+	TypeEvalFailed   Type = "eval_failed"   // Step, Error
 	TypePaused       Type = "paused"        // Step: the budget is used up
 	TypeFinished     Type = "finished"      // Outcome or Error; the last message
 )
@@ -71,6 +73,7 @@ type Message struct {
 	Sample     *run.Sample           `json:"sample,omitempty"`
 	Preview    *run.Preview          `json:"preview,omitempty"`
 	Script     *run.Script           `json:"script,omitempty"`
+	Evaluation *run.Evaluation       `json:"evaluation,omitempty"`
 	Outcome    run.Outcome           `json:"outcome,omitempty"`
 	Error      *Failure              `json:"error,omitempty"`
 }

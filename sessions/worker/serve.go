@@ -260,6 +260,12 @@ func (r *reporter) Running(step int64)    { r.send(Message{Type: TypeRunning, St
 func (r *reporter) SampleFailed(step int64, err error) {
 	r.send(Message{Type: TypeSampleFailed, Step: step, Error: failure(err)})
 }
+func (r *reporter) Evaluation(e run.Evaluation) {
+	r.send(Message{Type: TypeEvaluation, Evaluation: &e})
+}
+func (r *reporter) EvaluationFailed(step int64, err error) {
+	r.send(Message{Type: TypeEvalFailed, Step: step, Error: failure(err)})
+}
 func (r *reporter) Removed(step int64, path, reason string) {
 	r.send(Message{Type: TypeRemoved, Step: step, Path: path, Line: reason})
 }
