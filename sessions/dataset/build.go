@@ -70,7 +70,7 @@ func (e *BadPicturesError) Error() string {
 func Build(ctx context.Context, r Request) (*Manifest, error) {
 	b := &builder{request: r, manifest: &Manifest{}}
 	defer b.close()
-	if err := b.scan(); err != nil {
+	if err := b.scan(ctx); err != nil {
 		return nil, err
 	}
 	if err := b.read(ctx); err != nil {
@@ -122,14 +122,14 @@ func (b *builder) close() {
 	}
 }
 
-func (b *builder) scan() error {
+func (b *builder) scan(ctx context.Context) error {
 	for i := range b.request.Datasets {
 		config := &b.request.Datasets[i]
 		source, err := openSource(config.Folder)
 		if err != nil {
 			return fmt.Errorf("dataset %s: scan %s: %w", config.ID, config.Folder, err)
 		}
-		s := &set{config: config, source: source, facts: make([]facts, len(source.pictures))}
+		s := &set{config: config, source: source}
 		b.sets = append(b.sets, s)
 		if s.filters, err = captionFilters(config); err != nil {
 			return fmt.Errorf("dataset %s: %w", config.ID, err)
@@ -137,6 +137,17 @@ func (b *builder) scan() error {
 		if len(source.pictures) == 0 && len(source.bad) == 0 {
 			return fmt.Errorf("dataset %s: %s holds no pictures (%s)", config.ID, config.Folder, extensionList())
 		}
+		if config.Table == nil {
+			continue
+		}
+		remarks, out, err := source.join(ctx, config.Table)
+		if err != nil {
+			return fmt.Errorf("dataset %s: %w", config.ID, err)
+		}
+		for _, remark := range remarks {
+			b.manifest.Warnings = append(b.manifest.Warnings, fmt.Sprintf("dataset %s: %s", config.ID, remark))
+		}
+		b.manifest.Filtered = append(b.manifest.Filtered, out...)
 	}
 	return nil
 }
@@ -149,6 +160,7 @@ func (b *builder) read(ctx context.Context) error {
 	}
 	var tasks []task
 	for _, s := range b.sets {
+		s.facts = make([]facts, len(s.source.pictures))
 		for i := range s.source.pictures {
 			tasks = append(tasks, task{s, i})
 		}
@@ -175,6 +187,10 @@ func (b *builder) read(ctx context.Context) error {
 }
 
 func (s *set) read(prober Prober, p picture, hash bool) (f facts) {
+	if p.problem != "" {
+		f.err = errors.New(p.problem)
+		return f
+	}
 	if hash {
 		if f.hash, f.err = s.source.hash(p.name); f.err != nil {
 			f.err = fmt.Errorf("cannot be read: %w", f.err)

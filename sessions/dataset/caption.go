@@ -18,11 +18,11 @@ const defaultCaptionExtension = ".txt"
 
 // captions finds the captions of a picture, at least one. empty tells that there is none and the empty one is used.
 func (s *source) captions(d *job.Dataset, filters []job.CaptionFilter, p picture) (texts []string, empty bool, err error) {
-	text, err := s.rawCaption(d, p)
+	raw, err := s.rawCaptions(d, p)
 	if err != nil {
 		return nil, false, err
 	}
-	for _, text := range split(d, text) {
+	for _, text := range raw {
 		for _, filter := range filters {
 			text = filter.Apply(text)
 		}
@@ -79,26 +79,35 @@ func captionFilters(d *job.Dataset) ([]job.CaptionFilter, error) {
 }
 
 func captionRemedy(d *job.Dataset, p picture) string {
-	if p.caption != nil || d.Captions != job.CaptionsTextFile && d.Captions != "" {
+	switch {
+	case d.Captions == job.CaptionsTable:
+		return "fill its row in " + d.Table.Path + ", or name a fallback_caption_column"
+	case p.mapped || d.Captions != job.CaptionsTextFile && d.Captions != "":
 		return "set default_caption"
 	}
 	return fmt.Sprintf("write one into %s or set default_caption", captionFile(d, p))
 }
 
-// rawCaption returns the caption without defaults; "" if there is none.
-func (s *source) rawCaption(d *job.Dataset, p picture) (string, error) {
-	if p.caption != nil {
-		return *p.caption, nil
+// rawCaptions returns the captions without defaults, at least one; "" if there is none.
+func (s *source) rawCaptions(d *job.Dataset, p picture) ([]string, error) {
+	if p.mapped {
+		return split(d, p.captions[0]), nil
 	}
 	switch d.Captions {
 	case job.CaptionsFixed:
-		return d.DefaultCaption, nil
+		return []string{d.DefaultCaption}, nil
 	case job.CaptionsFilename:
-		return strings.ReplaceAll(stem(path.Base(p.name)), "_", " "), nil
+		return []string{strings.ReplaceAll(stem(path.Base(p.name)), "_", " ")}, nil
+	case job.CaptionsTable:
+		if len(p.captions) == 0 {
+			return []string{""}, nil
+		}
+		return p.captions, nil
 	case "", job.CaptionsTextFile:
-		return s.captionText(captionFile(d, p))
+		text, err := s.captionText(captionFile(d, p))
+		return split(d, text), err
 	}
-	return "", fmt.Errorf("captions %q are unknown", d.Captions)
+	return nil, fmt.Errorf("captions %q are unknown", d.Captions)
 }
 
 func stem(name string) string { return strings.TrimSuffix(name, path.Ext(name)) }

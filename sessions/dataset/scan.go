@@ -31,8 +31,10 @@ type source struct {
 
 // picture is a file found by a scan.
 type picture struct {
-	name    string  // path within the dataset's folder, with slashes, or an absolute path
-	caption *string // from a caption map; nil: there is none
+	name     string   // path within the dataset's folder, with slashes, or an absolute path
+	captions []string // from a caption map or a table
+	mapped   bool     // there is a caption in the map
+	problem  string   // why it cannot be used; empty: nothing is known against it
 }
 
 // openSource finds the pictures of a folder or of a caption map, in natural order of their names.
@@ -152,7 +154,11 @@ func (s *source) readMap(mapFile string) error {
 		case !filepath.IsAbs(name) && !filepath.IsLocal(name):
 			s.refuse(name, "leads out of %s", s.folder)
 		default:
-			s.pictures = append(s.pictures, picture{name: filepath.ToSlash(filepath.Clean(name)), caption: entries[name].Caption})
+			p := picture{name: filepath.ToSlash(filepath.Clean(name))}
+			if caption := entries[name].Caption; caption != nil {
+				p.captions, p.mapped = []string{*caption}, true
+			}
+			s.pictures = append(s.pictures, p)
 		}
 	}
 	return nil

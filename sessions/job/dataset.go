@@ -5,6 +5,7 @@ const (
 	CaptionsTextFile = "textfile" // a file beside the picture with the same stem
 	CaptionsFilename = "filename" // the picture's stem, with underscores as spaces
 	CaptionsFixed    = "fixed"    // DefaultCaption for every picture
+	CaptionsTable    = "table"    // CaptionColumns of Table
 )
 
 // How Resolution is meant.
@@ -26,6 +27,20 @@ const (
 	MixUniform = "uniform" // with a chance of Probability alone
 )
 
+// Table is a Parquet file with a row for each picture.
+type Table struct {
+	Path string `json:"path"`
+	// FilenameColumn holds the paths of the pictures below the folder, or their names without folders; as texts, or as
+	// whole numbers.
+	FilenameColumn string `json:"filename_column"`
+	// WithExtension tells whether FilenameColumn holds extensions.
+	WithExtension bool `json:"identifier_includes_extension,omitempty"`
+	// CaptionColumns hold texts or lists of texts, all of which are captions of the picture; FallbackColumn, if not empty,
+	// is read where they are empty.
+	CaptionColumns []string `json:"caption_column,omitempty"`
+	FallbackColumn string   `json:"fallback_caption_column,omitempty"`
+}
+
 // Dataset is one folder of pictures and how they become samples.
 type Dataset struct {
 	// ID names the dataset in messages; unique within a job.
@@ -35,6 +50,8 @@ type Dataset struct {
 	Folder string `json:"folder"`
 	// Captions is one of the Captions constants; empty: CaptionsTextFile.
 	Captions string `json:"captions,omitempty"`
+	// Table is a Parquet file that lists the pictures; those without a row are left out. nil: all are used.
+	Table *Table `json:"table,omitempty"`
 	// CaptionExtension of caption files, with the dot; empty: ".txt".
 	CaptionExtension string `json:"caption_extension,omitempty"`
 	// DefaultCaption is used where the caption is missing or empty.

@@ -194,7 +194,8 @@ func (v *validator) datasets(prefix string, datasets []Dataset, seen map[string]
 		v.require(!seen[d.ID], at+"id", "%q is the name of another dataset as well", d.ID)
 		seen[d.ID] = true
 		v.require(d.Folder != "", at+"folder", "is empty; name a folder of pictures")
-		v.oneOf(at+"captions", cmp(d.Captions, CaptionsTextFile), CaptionsTextFile, CaptionsFilename, CaptionsFixed)
+		v.oneOf(at+"captions", cmp(d.Captions, CaptionsTextFile), CaptionsTextFile, CaptionsFilename, CaptionsFixed, CaptionsTable)
+		v.table(at, &d)
 		v.oneOf(at+"resolution_type", cmp(d.ResolutionType, ResolutionPixel), ResolutionPixel, ResolutionArea, ResolutionMegapixel)
 		v.oneOf(at+"crop", cmp(d.Crop, "center"), "center", "corner", "random")
 		v.oneOf(at+"bucket_style", cmp(d.BucketStyle, "simpletuner"), "simpletuner", "aitoolkit")
@@ -212,6 +213,16 @@ func (v *validator) datasets(prefix string, datasets []Dataset, seen map[string]
 		v.between(at+"max_upscale", d.MaxUpscale, 0, 1e6)
 		v.selection(at, &d)
 	}
+}
+
+func (v *validator) table(at string, d *Dataset) {
+	if d.Table == nil {
+		v.require(d.Captions != CaptionsTable, at+"table", "is missing; captions %q come from it", d.Captions)
+		return
+	}
+	v.require(d.Table.Path != "", at+"table.path", "is empty; name a Parquet file")
+	v.require(d.Table.FilenameColumn != "", at+"table.filename_column", "is empty; name the column that holds the names of pictures")
+	v.require(d.Captions != CaptionsTable || len(d.Table.CaptionColumns) > 0, at+"table.caption_column", "is empty; name the column that holds captions")
 }
 
 // selection checks which pictures of a dataset are used, which part of them, and how often.

@@ -191,14 +191,15 @@ func (e *entry) image(embeds map[string]*entry) {
 	}
 	d := job.Dataset{ID: e.id, BucketStyle: "simpletuner", BucketStep: int(t.integer("aspect_bucket_alignment")),
 		AspectRounding: int(t.integer("aspect_bucket_rounding")), Repeats: int(e.number("repeats")) + 1}
-	if backend := e.text("metadata_backend"); backend != "discovery" && backend != "json" {
-		t.refuse(e.field("metadata_backend"), "%q is not supported by this version; use discovery", backend)
+	if backend := e.text("metadata_backend"); backend == "huggingface" {
+		t.refuse(e.field("metadata_backend"), "%q is not supported by this version; use discovery or parquet", backend)
 	}
 	if err := copyRows(fields, e.value, &d); err != nil {
 		t.refuse("dataset "+e.id, "cannot be applied: %v", err)
 	}
 	e.folder(&d)
 	e.captions(&d)
+	e.table(&d)
 	e.captionFilters(&d, embeds)
 	e.sizes(&d)
 	e.crop(&d)
@@ -220,11 +221,7 @@ func (t *translation) resolution() {
 }
 
 func (e *entry) folder(d *job.Dataset) {
-	name := "instance_data_dir"
-	path := e.text(name)
-	if path == "" {
-		path = e.text("instance_data_root")
-	}
+	name, path := "instance_data_dir", e.dataFolder()
 	switch {
 	case path == "":
 		e.t.refuse(e.field(name), "is missing; name a folder of pictures")
@@ -239,6 +236,13 @@ func (e *entry) folder(d *job.Dataset) {
 		e.t.refuse(e.field(name), "%s is not a folder on this machine", path)
 	}
 	d.Folder = path
+}
+
+func (e *entry) dataFolder() string {
+	if path := e.text("instance_data_dir"); path != "" {
+		return path
+	}
+	return e.text("instance_data_root")
 }
 
 func (e *entry) captions(d *job.Dataset) {
@@ -256,8 +260,10 @@ func (e *entry) captions(d *job.Dataset) {
 	case strategy == "textfile":
 		d.Captions, d.DropUncaptioned = job.CaptionsTextFile, true
 		d.SplitCaptions = !e.flag("disable_multiline_split")
+	case strategy == tableStrategy:
+		d.Captions, d.DropUncaptioned = job.CaptionsTable, true
 	default:
-		e.t.refuse(e.field("caption_strategy"), "%q is not supported by this version; use textfile, filename or instanceprompt", strategy)
+		e.t.refuse(e.field("caption_strategy"), "%q is not supported by this version; use textfile, filename, instanceprompt or parquet", strategy)
 	}
 	if !e.flag("prepend_instance_prompt") {
 		return
