@@ -11,23 +11,38 @@ import (
 	"github.com/stepd/stepd/sessions/script"
 )
 
-// atOnce is the number of scripts that run beside the training; more wait.
-const atOnce = 2
+const (
+	// atOnce is the number of scripts that run beside the training.
+	atOnce = 2
+	// mostWaiting is the number of those that wait for their turn, each of which keeps its checkpoint. When there are more,
+	// the one that has waited longest is skipped: the newest checkpoint matters most.
+	mostWaiting = 8
+)
 
 // scripts starts the job's scripts. Its methods are called by the goroutine of the run.
 type scripts struct {
 	run    *run
 	ctx    context.Context // of every script
 	cancel context.CancelFunc
-	slots  chan struct{}
 	beside sync.WaitGroup // scripts that the training does not wait for
 
-	mu    sync.Mutex
-	inUse map[string]int // checkpoints that scripts were given, by path
+	mu      sync.Mutex
+	running int
+	waiting []errand       // oldest first
+	inUse   map[string]int // checkpoints that scripts were given, by path
+}
+
+// errand is a script to be run beside the training.
+type errand struct {
+	name       string
+	configured *job.Script
+	argv       []string
+	checkpoint string
+	step       int64
 }
 
 func newScripts(ctx context.Context, r *run) *scripts {
-	s := &scripts{run: r, slots: make(chan struct{}, atOnce), inUse: map[string]int{}}
+	s := &scripts{run: r, inUse: map[string]int{}}
 	s.ctx, s.cancel = r.control.onEnd(ctx)
 	return s
 }
@@ -46,12 +61,6 @@ func (s *scripts) uses(path string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.inUse[path] > 0
-}
-
-func (s *scripts) lease(path string, change int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.inUse[path] += change
 }
 
 // saved starts what follows a new checkpoint.
@@ -93,20 +102,55 @@ func (s *scripts) start(name string, configured *job.Script, path string) {
 		s.run.reporter.Warning(fmt.Sprintf("the %s script is not started: %v", name, err))
 		return
 	}
-	step := s.run.step
-	s.lease(path, 1)
+	s.enqueue(errand{name: name, configured: configured, argv: argv, checkpoint: path, step: s.run.step})
+}
+
+// enqueue runs an errand now or when its turn comes.
+func (s *scripts) enqueue(e errand) {
 	s.beside.Add(1)
-	go func() {
-		defer s.beside.Done()
-		defer s.lease(path, -1)
-		select {
-		case s.slots <- struct{}{}:
-			defer func() { <-s.slots }()
-		case <-s.ctx.Done():
-			return
-		}
-		s.call(name, configured, argv, step)
-	}()
+	s.mu.Lock()
+	s.inUse[e.checkpoint]++
+	s.waiting = append(s.waiting, e)
+	s.advanceLocked()
+	var skipped []errand
+	if len(s.waiting) > mostWaiting {
+		skipped, s.waiting = s.waiting[:1:1], s.waiting[1:]
+	}
+	s.mu.Unlock()
+	for _, old := range skipped {
+		s.run.reporter.Script(Script{Step: old.step, Name: old.name, Argv: old.argv, ExitCode: -1, Problem: fmt.Sprintf(
+			"it was skipped: %d scripts run and %d newer ones wait; make the scripts faster, or checkpoints and validations rarer", atOnce, mostWaiting)})
+		s.done(old)
+	}
+}
+
+// advanceLocked gives free places to those who wait.
+func (s *scripts) advanceLocked() {
+	for s.running < atOnce && len(s.waiting) > 0 {
+		next := s.waiting[0]
+		s.waiting = s.waiting[1:]
+		s.running++
+		go func() {
+			if s.ctx.Err() == nil {
+				s.call(next.name, next.configured, next.argv, next.step)
+			}
+			s.mu.Lock()
+			s.running--
+			s.advanceLocked()
+			s.mu.Unlock()
+			s.done(next)
+		}()
+	}
+}
+
+// done gives the checkpoint of an errand back.
+func (s *scripts) done(e errand) {
+	s.mu.Lock()
+	if s.inUse[e.checkpoint]--; s.inUse[e.checkpoint] == 0 {
+		delete(s.inUse, e.checkpoint)
+	}
+	s.mu.Unlock()
+	s.beside.Done()
 }
 
 // arguments fills in the placeholders as they are now.

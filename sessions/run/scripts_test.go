@@ -121,3 +121,44 @@ func TestAScriptKeepsItsCheckpointAndEndsWithTheSession(t *testing.T) {
 	}
 	assert.Empty(t, r.removed, "all four checkpoints were lent: two to scripts that run, two to scripts that wait")
 }
+
+// Scripts that are slower than the checkpoints come: of those that wait, the oldest are skipped, and let go of their
+// checkpoints.
+func TestWaitingScriptsAreBounded(t *testing.T) {
+	j := simpleTuner(t, t.TempDir())
+	j.Sampling, j.Save.Every, j.Save.Keep = job.Sampling{}, 1, 1
+	gate := filepath.Join(t.TempDir(), "gate")
+	require.NoError(t, syscall.Mkfifo(gate, 0o600))
+	pipe, err := os.OpenFile(gate, os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer pipe.Close()
+	j.Scripts = &job.Scripts{Checkpoint: &job.Script{Command: []string{shell(t, "read line < "+gate), "{global_step}", "{local_checkpoint_path}"}}}
+	r, control := &recorder{}, NewControl()
+	control.Allow(19)
+	r.onPaused = func(int64) {
+		kept, err := filepath.Glob(filepath.Join(j.RunDir(), "checkpoint-*"))
+		assert.NoError(t, err)
+		assert.Len(t, kept, atOnce+mostWaiting, "those of the scripts, among which is the newest")
+		assert.Len(t, r.byName("checkpoint"), 19-atOnce-mostWaiting)
+		_, err = pipe.WriteString(strings.Repeat("go\n", 20))
+		assert.NoError(t, err)
+		control.Allow(20)
+	}
+	outcome, err := runJob(t, j, control, r)
+	require.NoError(t, err)
+	assert.Equal(t, Completed, outcome)
+	reports := r.byName("checkpoint")
+	require.Len(t, reports, 20)
+	for i, s := range reports[:19-atOnce-mostWaiting] {
+		assert.Equal(t, int64(i+1+atOnce), s.Step, "the first scripts run, those behind them are skipped")
+		assert.Contains(t, s.Problem, "skipped")
+		assert.Equal(t, -1, s.ExitCode)
+	}
+	last := 0
+	for _, s := range reports {
+		if s.Problem == "" && s.Step == 20 {
+			last++
+		}
+	}
+	assert.Equal(t, 1, last, "the script of the last checkpoint ran")
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/stepd/stepd/sessions/internal/child"
 )
 
 // Limits of a script.
@@ -85,28 +88,73 @@ func run(ctx context.Context, c Command, output *output) (*os.ProcessState, erro
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, path, c.Argv[1:]...)
+	printed, print, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("start: %w", err)
+	}
+	defer printed.Close()
+	cmd := exec.Command(path, c.Argv[1:]...)
 	cmd.Args[0] = c.Argv[0]
 	cmd.Dir = c.Dir
 	cmd.Env = inherited(os.Environ())
-	cmd.Stdout, cmd.Stderr = output, output
+	cmd.Stdout, cmd.Stderr = print, print
 	// A group of its own, so that all of it can be killed. The kernel kills the script when the thread that started it
 	// ends, hence the locked thread: then it does so exactly when this process dies.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
-	cmd.WaitDelay = killGrace
-	if err := cmd.Start(); err != nil {
+	err = cmd.Start()
+	_ = print.Close()
+	if err != nil {
 		return nil, fmt.Errorf("start: %w", err)
 	}
-	err = cmd.Wait()
-	// What the script left behind in its group goes with it.
+	silent := make(chan struct{}) // closed when nobody can print any more
+	go func() {
+		defer close(silent)
+		_, _ = io.Copy(output, printed)
+	}()
+	told := awaitEnd(ctx, cmd.Process.Pid, silent)
+	// What the script left behind in its group goes with it. Until Wait, its number cannot be another process's.
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-	if errors.Is(err, exec.ErrWaitDelay) {
-		err = nil // the script ended well; only something that it left behind still held its output
+	err = cmd.Wait()
+	// Waits for nobody who has left the group and still holds the pipe.
+	_ = printed.SetReadDeadline(time.Now().Add(killGrace))
+	<-silent
+	if told && err == nil {
+		err = ctx.Err()
 	}
 	return cmd.ProcessState, err
+}
+
+// awaitEnd returns when a script has ended and nobody prints for it any more, or killGrace later. At the end of ctx it
+// tells the script to end, and kills it when it does not.
+func awaitEnd(ctx context.Context, pid int, silent <-chan struct{}) (told bool) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = child.AwaitExit(pid)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		told = true
+		_ = syscall.Kill(-pid, syscall.SIGTERM)
+	}
+	grace := time.NewTimer(killGrace)
+	defer grace.Stop()
+	select {
+	case <-ended:
+	case <-grace.C:
+		_ = syscall.Kill(-pid, syscall.SIGKILL)
+		<-ended
+		return told
+	}
+	select {
+	case <-silent:
+	case <-ctx.Done():
+	case <-grace.C:
+	}
+	return told
 }
 
 // program finds an executable; relative paths start at the server's working directory, not at the run folder.

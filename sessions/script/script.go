@@ -8,8 +8,6 @@ import (
 	"regexp"
 	"sort"
 	"strings"
-
-	"github.com/google/shlex"
 )
 
 // Placeholders that a run fills in itself.
@@ -21,10 +19,10 @@ const (
 
 var placeholder = regexp.MustCompile(`\{([A-Za-z_][A-Za-z0-9_]*)\}`)
 
-// Parse splits a command line as a shell does, but expands nothing. Every {placeholder} must be one that a run fills in
+// Parse splits a command line as a shell does, but expands nothing and knows no comments. Every {placeholder} must be one that a run fills in
 // itself, or known.
 func Parse(line string, known func(placeholder string) bool) ([]string, error) {
-	arguments, err := shlex.Split(line)
+	arguments, err := split(line)
 	if err != nil {
 		return nil, fmt.Errorf("command line %q: %w", line, err)
 	}

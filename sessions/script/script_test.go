@@ -29,7 +29,8 @@ func TestParse(t *testing.T) {
 		{"hook {wrong} {also_wrong} {wrong}", nil, "unknown placeholders: {also_wrong}, {wrong}"},
 		{"{global_step} x", nil, "program itself"},
 		{"", nil, "empty"},
-		{`hook "open`, nil, "EOF"},
+		{`hook "open`, nil, "not closed"},
+		{"hook #1 {global_step}", []string{"hook", "#1", "{global_step}"}, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.line, func(t *testing.T) {
@@ -115,6 +116,38 @@ func TestRun(t *testing.T) {
 	result = Run(context.Background(), Command{Argv: []string{filepath.Join(dir, "none")}})
 	assert.Equal(t, -1, result.ExitCode)
 	assert.Contains(t, result.Problem, "find program")
+}
+
+// What a script started and left behind may still print, for a moment; one that holds the output for ever is killed.
+func TestWhatIsLeftBehindMayFinishItsOutput(t *testing.T) {
+	gate := filepath.Join(t.TempDir(), "gate")
+	require.NoError(t, syscall.Mkfifo(gate, 0o600))
+	go func() { _ = os.WriteFile(gate, []byte("late\n"), 0) }() // waits for the reader
+	result := Run(context.Background(), Command{Argv: []string{shell(t, "cat "+gate+" &\nexit 0")}})
+	assert.Empty(t, result.Problem)
+	assert.Equal(t, "late", result.Tail)
+
+	result = Run(context.Background(), Command{Argv: []string{shell(t, "sleep 1000 &\necho $!; exit 0")}})
+	assert.Empty(t, result.Problem)
+	var left int
+	_, err := fmt.Sscan(result.Tail, &left)
+	require.NoError(t, err)
+	assert.Eventually(t, func() bool { return gone(left) }, 5*time.Second, 10*time.Millisecond)
+}
+
+func TestAScriptThatEndsWellWhenItIsKilledHasAProblem(t *testing.T) {
+	begun := filepath.Join(t.TempDir(), "begun")
+	require.NoError(t, syscall.Mkfifo(begun, 0o600))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan Result)
+	go func() {
+		done <- Run(ctx, Command{Argv: []string{shell(t, "trap 'exit 0' TERM\nsleep 1000 &\necho > "+begun+"\nwait")}})
+	}()
+	_, err := os.ReadFile(begun) // waits for the script
+	require.NoError(t, err)
+	cancel()
+	result := <-done
+	assert.Contains(t, result.Problem, "the run ended")
 }
 
 func TestTheDeadlineAndTheSessionEndTheWholeGroup(t *testing.T) {

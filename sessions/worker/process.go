@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/stepd/stepd/sessions/internal/child"
 )
 
 // Command is a Launcher of child processes.
@@ -97,12 +99,14 @@ type process struct {
 }
 
 func (p *process) wait(print io.Closer, lines <-chan struct{}) {
-	err := p.cmd.Wait()
+	// Until Wait, the worker's number cannot be that of another process.
+	_ = child.AwaitExit(p.cmd.Process.Pid)
 	p.mu.Lock()
 	p.done = true
 	p.mu.Unlock()
 	// What the worker started may outlive it; nothing of a worker may.
 	killSession(p.cmd.Process.Pid)
+	err := p.cmd.Wait()
 	_ = print.Close()
 	<-lines
 	p.exit = classify(p.cmd.ProcessState, err)
