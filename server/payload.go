@@ -57,6 +57,9 @@ func describeEvent(s *sessions.Session, e sessions.Event) (Payload, bool) {
 	}
 	p.Body["type"], p.Body["severity"], p.Body["job_id"] = p.Type, p.Severity, s.ID()
 	p.Body["title"], p.Body["message"] = p.Title, p.Message
+	if p.Body["data"] == nil {
+		p.Body["data"] = map[string]any{} // clients read it of every event
+	}
 	p.Body["timestamp"] = e.Time.UTC().Format("2006-01-02T15:04:05.000000-07:00")
 	if p.Type == typeState {
 		p.Body["timestamp"] = epochSeconds(e.Time)

@@ -49,16 +49,27 @@ func (a *api) writeDataloader(name string, fields map[string]any) {
 // post sends a form as curl -F does.
 func (a *api) post(path string, form options) reply {
 	a.t.Helper()
-	var body bytes.Buffer
-	writer := multipart.NewWriter(&body)
+	dashed := options{}
 	for name, value := range form {
 		if name != "__active_tab__" && name != "job_id" {
 			name = "--" + name
 		}
-		require.NoError(a.t, writer.WriteField(name, value))
+		dashed[name] = value
 	}
-	require.NoError(a.t, writer.Close())
-	return a.request("POST", "/api/training/"+path, body.String(), "Content-Type", writer.FormDataContentType())
+	body, kind := multipartForm(a.t, dashed)
+	return a.request("POST", "/api/training/"+path, body, "Content-Type", kind)
+}
+
+// multipartForm is a form as browsers and curl send it, and its content type.
+func multipartForm(t testing.TB, fields options) (body, kind string) {
+	t.Helper()
+	var text bytes.Buffer
+	writer := multipart.NewWriter(&text)
+	for name, value := range fields {
+		require.NoError(t, writer.WriteField(name, value))
+	}
+	require.NoError(t, writer.Close())
+	return text.String(), writer.FormDataContentType()
 }
 
 var jobID = regexp.MustCompile(`Job ID: ([0-9a-f]{8})</small>`)

@@ -26,10 +26,10 @@ func progressOf(s *sessions.Session, now sessions.Snapshot, e sessions.StepEvent
 	batch := job.BatchSize * job.Accumulation()
 	p := progress{Percent: percentOf(e.Step, end), Step: e.Step, TotalSteps: end, Loss: e.Loss, LearningRate: e.LR,
 		Epoch: e.Epoch + 1, TotalEpochs: e.Epoch + 1,
-		Metrics: map[string]any{"grad_norm": e.GradNorm, "seconds_per_step": e.Seconds, "iteration_step_time_seconds": e.Seconds,
-			"effective_batch_size": batch, "total_batch_size": batch}}
+		Metrics: map[string]any{"grad_norm": e.GradNorm, "seconds_per_step": e.Seconds, "step_speed_seconds": e.Seconds,
+			"iteration_step_time_seconds": e.Seconds, "effective_batch_size": batch, "total_batch_size": batch}}
 	if e.Seconds > 0 {
-		p.Metrics["steps_per_second"] = 1 / e.Seconds
+		p.Metrics["steps_per_second"], p.Metrics["samples_per_second"] = 1/e.Seconds, float64(batch)/e.Seconds
 	}
 	if now.LastEvaluation != nil {
 		for name, loss := range now.LastEvaluation.Named() {
