@@ -26,7 +26,7 @@ const (
 // them for news of this server's own jobs.
 var callbackNames = map[string]string{
 	typeCheckpoint: "callback:checkpoint", typeValidation: "callback:validation", typePreview: "callback:validation",
-	"training.metric": "callback:metric", "training.progress": "callback:progress", typeError: "callback:alert",
+	typeMetric: "callback:metric", "training.progress": "callback:progress", typeError: "callback:alert",
 	"debug": "callback:debug", "debug.image": "callback:debug", typeNotification: "callback:status", typeStage: "callback:status",
 	typeStatus: "callback:status", "training.summary": "callback:status",
 }

@@ -22,7 +22,7 @@ import (
 var globalNames = map[string]string{
 	typeStage: "lifecycle.stage", typeStatus: "training.status", typeState: "training.status", typeNotification: "notification",
 	typeError: "error", typeCheckpoint: "callback:checkpoint", typeValidation: "callback:validation", typePreview: "callback:validation",
-	typeEvaluation: "callback:metric",
+	typeMetric: "callback:metric",
 }
 
 // globalForm is an event as the user interface of SimpleTuner receives it: the object itself with more keys, but for steps,

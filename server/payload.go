@@ -19,7 +19,7 @@ const (
 	typeCheckpoint   = "training.checkpoint"
 	typeValidation   = "training.validation"
 	typePreview      = "validation.image"
-	typeEvaluation   = "training.evaluation"
+	typeMetric       = "training.metric"
 )
 
 // Severities of the event objects.

@@ -71,7 +71,7 @@ func encodeEvaluation(_ *sessions.Session, e sessions.EvaluationEvent) Payload {
 		parts = append(parts, fmt.Sprintf("%s %.4f", job.PooledLoss, *e.Pooled))
 		data["pooled"] = *e.Pooled
 	}
-	return Payload{Type: typeEvaluation, Severity: severityInfo, Title: "Evaluation",
+	return Payload{Type: typeMetric, Severity: severityInfo, Title: "Evaluation",
 		Message: fmt.Sprintf("Validation loss at step %d: %s", e.Step, strings.Join(parts, ", ")), Body: map[string]any{"data": data}}
 }
 

@@ -115,8 +115,7 @@ func (t *translation) entry(index int, raw any, seen map[string]bool) *entry {
 		e.parse(object, embedsFields)
 	case "eval":
 		e.parse(object, nil)
-		t.warn("dataset %s: eval datasets are not trained on, and their loss is not computed by this version", e.id)
-		return nil
+		e.forgetTraining()
 	default:
 		e.parse(object, nil)
 	}
@@ -179,10 +178,11 @@ func (e *entry) number(name string) float64 {
 	return number
 }
 
-// image translates a dataset to train on.
+// image translates a dataset to train on, or to evaluate.
 func (e *entry) image(embeds map[string]*entry) {
 	t := e.t
-	if kind := e.text("dataset_type"); kind != "image" {
+	kind := e.text("dataset_type")
+	if kind != "image" && kind != "eval" {
 		if t.hasField(e.field("dataset_type")) {
 			return
 		}
@@ -203,6 +203,10 @@ func (e *entry) image(embeds map[string]*entry) {
 	e.captionFilters(&d, embeds)
 	e.sizes(&d)
 	e.crop(&d)
+	if kind == "eval" {
+		t.evaluated = append(t.evaluated, d)
+		return
+	}
 	e.schedule(&d)
 	t.job.Datasets = append(t.job.Datasets, d)
 }

@@ -73,6 +73,7 @@ func Translate(request Request) (*Translation, error) {
 	t.length()
 	t.schedule()
 	t.validation()
+	t.evaluation()
 	t.trackers()
 	t.receivers()
 	t.scripts()
@@ -100,6 +101,8 @@ type translation struct {
 	values   map[string]any // parsed; only options that are set
 	job      *job.Job
 	webhooks []job.Webhook
+	// evaluated are the datasets of type eval.
+	evaluated []job.Dataset
 
 	problems    []job.Problem
 	warnings    []string
@@ -271,8 +274,12 @@ func (t *translation) take(err error) bool {
 
 // respellDataset names a field "datasets[0].…" as the dataloader file does.
 func (t *translation) respellDataset(field string) string {
-	for i, d := range t.job.Datasets {
-		path, inside := strings.CutPrefix(field, fmt.Sprintf("datasets[%d].", i))
+	datasets, prefix := t.job.Datasets, "datasets"
+	if t.job.Evaluation != nil && strings.HasPrefix(field, "evaluation.") {
+		datasets, prefix = t.job.Evaluation.Datasets, "evaluation.datasets"
+	}
+	for i, d := range datasets {
+		path, inside := strings.CutPrefix(field, fmt.Sprintf("%s[%d].", prefix, i))
 		if !inside {
 			continue
 		}
@@ -296,6 +303,8 @@ var made = map[string]string{
 	"engine.optimizer.params.eps": "optimizer_config", "engine.optimizer.params.weight_decay": "optimizer_config",
 	"engine.schedule.name": "lr_scheduler", "engine.schedule.cycles": "lr_num_cycles", "engine.ema.decay": "ema_decay",
 	"engine.clip.norm": "max_grad_norm", "engine.clip.value": "max_grad_norm", "engine.noise.offset": "noise_offset",
+	"evaluation.every": "eval_steps_interval", "evaluation.every_epochs": "eval_epoch_interval",
+	"evaluation.timesteps": "eval_timesteps", "evaluation.pictures": "num_eval_images",
 }
 
 // Respell renames the fields of a Job in a *job.Invalid to options, where the table knows them.

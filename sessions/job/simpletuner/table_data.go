@@ -65,7 +65,7 @@ var datasetRows = []Row{
 	{Name: "id", Kind: job.Text, Doc: "name of the entry; unique"},
 	{Name: "type", Kind: job.Text, Default: "local", Choices: []string{"local", "aws", "csv", "huggingface", "webshart", "memory"}, Doc: "`local`; others are refused"},
 	{Name: "dataset_type", Kind: job.Text, Default: "image", Choices: []string{"image", "video", "audio", "text_embeds", "image_embeds", "conditioning", "conditioning_image_embeds", "eval", "caption", "grounding", "distillation_cache"},
-		Doc: "`image` trains; `text_embeds` and `eval` are taken and have no effect on the result; others are refused"},
+		Doc: "`image` trains; the loss of `eval` is computed (`eval_steps_interval`) and never trained on; `text_embeds` holds settings of captions; others are refused"},
 	{Name: "disabled", Kind: job.Bool, Default: false, Doc: "the entry is left out"},
 	{Name: "disable", Kind: job.Bool, Default: false, Doc: "the same as `disabled`"},
 	{Name: "default", Kind: job.Bool, Default: false, Doc: "of embeds entries: for datasets that name none"},
