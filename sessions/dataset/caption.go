@@ -22,7 +22,7 @@ func (s *source) captions(d *job.Dataset, filters []job.CaptionFilter, p picture
 	if err != nil {
 		return nil, false, err
 	}
-	for _, text := range raw {
+	for _, text := range shuffled(d, raw) {
 		for _, filter := range filters {
 			text = filter.Apply(text)
 		}
@@ -57,6 +57,18 @@ func split(d *job.Dataset, text string) []string {
 		return []string{""}
 	}
 	return lines
+}
+
+// shuffled adds the variants of the captions, if the dataset wants that.
+func shuffled(d *job.Dataset, captions []string) []string {
+	if d.Shuffle == nil {
+		return captions
+	}
+	var all []string
+	for _, caption := range captions {
+		all = append(all, shuffle(d.Shuffle, caption)...)
+	}
+	return all
 }
 
 func withPrefix(caption, prefix string) string {

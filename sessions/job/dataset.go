@@ -27,6 +27,26 @@ const (
 	MixUniform = "uniform" // with a chance of Probability alone
 )
 
+// What separates the tags of a caption.
+const (
+	SplitComma  = "comma"
+	SplitSpace  = "space"
+	SplitPeriod = "period"
+)
+
+// CaptionShuffle makes captions with tags in other orders of each caption.
+type CaptionShuffle struct {
+	// Count is the number of orders drawn for each caption, at least 1; those that come twice count once.
+	Count int    `json:"count"`
+	Seed  uint64 `json:"seed"`
+	// SplitOn is one of the Split constants.
+	SplitOn string `json:"split_on"`
+	// Keep is the number of first tags that stay where they are.
+	Keep int `json:"position_start,omitempty"`
+	// WithOriginal keeps the caption as it is among its variants.
+	WithOriginal bool `json:"include_original,omitempty"`
+}
+
 // Table is a Parquet file with a row for each picture.
 type Table struct {
 	Path string `json:"path"`
@@ -61,6 +81,9 @@ type Dataset struct {
 	// CaptionFilters are applied to captions in their order: "s/pattern/replacement/" replaces what the regular expression
 	// matches, anything else is a text to remove.
 	CaptionFilters []string `json:"caption_filters,omitempty"`
+	// Shuffle adds captions with tags in other orders, one of which is drawn at each use; nil: none. It comes before
+	// CaptionFilters.
+	Shuffle *CaptionShuffle `json:"caption_shuffle,omitempty"`
 	// CaptionPrefix is put in front of captions, with a space.
 	CaptionPrefix string `json:"caption_prefix,omitempty"`
 	// DropUncaptioned leaves out pictures without a caption.

@@ -54,6 +54,22 @@ func TestProblemsOfSchedules(t *testing.T) {
 	})
 }
 
+func TestProblemsOfCaptions(t *testing.T) {
+	checkProblems(t, []problemCase{
+		{"datasets[0].table", func(j *Job) { j.Datasets[0].Captions = CaptionsTable }},
+		{"datasets[0].table.path", func(j *Job) { j.Datasets[0].Table = &Table{FilenameColumn: "id"} }},
+		{"datasets[0].table.filename_column", func(j *Job) { j.Datasets[0].Table = &Table{Path: "/t"} }},
+		{"datasets[0].table.caption_column", func(j *Job) {
+			j.Datasets[0].Captions, j.Datasets[0].Table = CaptionsTable, &Table{Path: "/t", FilenameColumn: "id"}
+		}},
+		{"datasets[0].caption_shuffle.count", func(j *Job) { j.Datasets[0].Shuffle = &CaptionShuffle{SplitOn: SplitComma} }},
+		{"datasets[0].caption_shuffle.split_on", func(j *Job) { j.Datasets[0].Shuffle = &CaptionShuffle{Count: 1} }},
+		{"datasets[0].caption_shuffle.position_start", func(j *Job) {
+			j.Datasets[0].Shuffle = &CaptionShuffle{Count: 1, SplitOn: SplitSpace, Keep: -1}
+		}},
+	})
+}
+
 func TestSchedulesOfDatasets(t *testing.T) {
 	for _, change := range []func(j *Job){
 		func(j *Job) { j.Datasets[0].StartStep, j.Datasets[0].StartEpoch, j.Datasets[0].EndStep = 1, 1, 100 },

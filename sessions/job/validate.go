@@ -196,6 +196,7 @@ func (v *validator) datasets(prefix string, datasets []Dataset, seen map[string]
 		v.require(d.Folder != "", at+"folder", "is empty; name a folder of pictures")
 		v.oneOf(at+"captions", cmp(d.Captions, CaptionsTextFile), CaptionsTextFile, CaptionsFilename, CaptionsFixed, CaptionsTable)
 		v.table(at, &d)
+		v.shuffle(at+"caption_shuffle.", d.Shuffle)
 		v.oneOf(at+"resolution_type", cmp(d.ResolutionType, ResolutionPixel), ResolutionPixel, ResolutionArea, ResolutionMegapixel)
 		v.oneOf(at+"crop", cmp(d.Crop, "center"), "center", "corner", "random")
 		v.oneOf(at+"bucket_style", cmp(d.BucketStyle, "simpletuner"), "simpletuner", "aitoolkit")
@@ -223,6 +224,16 @@ func (v *validator) table(at string, d *Dataset) {
 	v.require(d.Table.Path != "", at+"table.path", "is empty; name a Parquet file")
 	v.require(d.Table.FilenameColumn != "", at+"table.filename_column", "is empty; name the column that holds the names of pictures")
 	v.require(d.Captions != CaptionsTable || len(d.Table.CaptionColumns) > 0, at+"table.caption_column", "is empty; name the column that holds captions")
+}
+
+func (v *validator) shuffle(at string, s *CaptionShuffle) {
+	if s == nil {
+		return
+	}
+	v.require(s.Count >= 1 && s.Count <= 1000, at+"count", "%d is outside 1 to 1000", s.Count)
+	v.require(s.Keep >= 0, at+"position_start", "%d is negative", s.Keep)
+	v.require(s.Seed <= 1<<53, at+"seed", "%d is above %d", s.Seed, uint64(1)<<53)
+	v.oneOf(at+"split_on", s.SplitOn, SplitComma, SplitSpace, SplitPeriod)
 }
 
 // selection checks which pictures of a dataset are used, which part of them, and how often.

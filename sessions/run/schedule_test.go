@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -247,4 +248,29 @@ func TestAStepWithoutDataIsRefusedBeforeTheFirst(t *testing.T) {
 	_, outcome, err := whole(t, j)
 	require.NoError(t, err)
 	assert.Equal(t, Completed, outcome)
+}
+
+// shuffled makes variants of the captions, which have a word or two.
+func shuffled(j *job.Job) {
+	j.Datasets[0].Shuffle = &job.CaptionShuffle{Count: 4, Seed: 5, SplitOn: job.SplitSpace, WithOriginal: true}
+}
+
+func TestShuffledCaptionsAreEncodedBeforeTheRunAndResumeBitForBit(t *testing.T) {
+	assertResumesBitForBit(t, shuffled)
+	j := fixture.Job(t, t.TempDir())
+	require.NoError(t, os.WriteFile(filepath.Join(j.Datasets[0].Folder, "0.txt"), []byte("red blue green"), 0o644))
+	plain, _, err := whole(t, j)
+	require.NoError(t, err)
+	texts := func(dir string) (n int) {
+		entries, err := filepath.Glob(filepath.Join(dir, "cache", "??", "*", "data.safetensors"))
+		require.NoError(t, err)
+		return len(entries)
+	}
+	before := texts(filepath.Dir(j.Output))
+	j.Output = filepath.Join(filepath.Dir(j.Output), "second")
+	shuffled(j)
+	varied, _, err := whole(t, j)
+	require.NoError(t, err)
+	assert.Greater(t, texts(filepath.Dir(j.Output)), before, "variants are in the cache")
+	assert.NotEqual(t, plain.losses(), varied.losses())
 }

@@ -200,6 +200,7 @@ func (e *entry) image(embeds map[string]*entry) {
 	e.folder(&d)
 	e.captions(&d)
 	e.table(&d)
+	e.shuffle(&d)
 	e.captionFilters(&d, embeds)
 	e.sizes(&d)
 	e.crop(&d)

@@ -54,6 +54,14 @@ func TestFieldsOfDatasets(t *testing.T) {
 		{map[string]any{"caption_filter_list": []any{"x", "s/y/z/"}}, func(d *job.Dataset) { d.CaptionFilters = []string{"x", "s/y/z/"} }},
 		{map[string]any{"caption_filter_list": "config/filters.txt"}, func(d *job.Dataset) { d.CaptionFilters = []string{"bad ", "s/a/b/"} }},
 		{map[string]any{"instance_data_dir": nil, "instance_data_root": "demo", "metadata_backend": "json"}, func(*job.Dataset) {}},
+		{map[string]any{"caption_shuffle": map[string]any{"enable": true}}, func(d *job.Dataset) {
+			d.Shuffle = &job.CaptionShuffle{Count: 1, Seed: 42, SplitOn: "comma", WithOriginal: true}
+		}},
+		{map[string]any{"caption_shuffle": map[string]any{"enable": true, "count": 3, "seed": 43, "split_on": "space", "position_start": 1, "include_original": false}}, func(d *job.Dataset) {
+			d.Shuffle = &job.CaptionShuffle{Count: 3, Seed: 43, SplitOn: "space", Keep: 1}
+		}},
+		{map[string]any{"caption_shuffle": map[string]any{"enable": false, "count": 3}}, func(*job.Dataset) {}},
+		{map[string]any{"caption_shuffle": map[string]any{}}, func(*job.Dataset) {}},
 		{map[string]any{"start_epoch": 1, "start_step": 1, "end_epoch": 0, "end_step": nil}, func(*job.Dataset) {}},
 		{map[string]any{"start_epoch": 0, "start_step": 0, "end_step": 250}, func(d *job.Dataset) { d.EndStep = 250 }},
 		{map[string]any{"probability": 0.5}, func(d *job.Dataset) { d.Probability = 0.5 }},
@@ -103,6 +111,10 @@ func TestDatasetsThatAreRefused(t *testing.T) {
 		{map[string]any{"caption_filter_list": []any{3}}, "dataset demo: caption_filter_list: 3 is not a text"},
 		{map[string]any{"caption_filter_list": "none.txt"}, "dataset demo: caption_filter_list: file none.txt does not exist"},
 		{map[string]any{"caption_filter_list": []any{"s/(/x/"}}, "dataset demo: caption_filter_list: caption filter"},
+		{map[string]any{"caption_shuffle": []any{1}}, "dataset demo: caption_shuffle: "},
+		{map[string]any{"caption_shuffle": map[string]any{"enable": true, "count": 0}}, "dataset demo: caption_shuffle.count: 0 is outside 1 to 1000"},
+		{map[string]any{"caption_shuffle": map[string]any{"enable": true, "split_on": "tab"}}, "dataset demo: caption_shuffle.split_on: \"tab\" is not one of comma, space, period"},
+		{map[string]any{"caption_shuffle": map[string]any{"enable": true, "position_start": -1}}, "dataset demo: caption_shuffle.position_start: -1 is outside"},
 		{map[string]any{"start_step": 10}, "dataset demo: start_step: no dataset takes part in step 1, in epoch 1 (demo has start_step 10)"},
 		{map[string]any{"start_epoch": 2}, "dataset demo: start_epoch: no dataset takes part in step 1"},
 		{map[string]any{"end_step": 199}, "dataset demo: end_step: no dataset takes part in step 200 (demo has end_step 199); let one end later or start earlier, or train 199 steps"},

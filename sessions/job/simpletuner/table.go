@@ -57,20 +57,30 @@ func (e *entry) table(d *job.Dataset) {
 	d.Table = table
 }
 
-// readTable checks every field of the object.
-func (e *entry) readTable(object map[string]any) *job.Table {
-	t, read := e.t, map[string]any{}
+// object checks every field of a field that is an object itself, and fills in defaults.
+func (e *entry) object(field string, object map[string]any, rows map[string]Row) map[string]any {
+	read := map[string]any{}
+	for name, row := range rows {
+		if row.Default != nil {
+			read[name] = row.Default
+		}
+	}
 	for _, name := range sortedKeys(object) {
-		field := e.field("parquet." + name)
-		row, known := tableFields[name]
+		path := e.field(field + "." + name)
+		row, known := rows[name]
 		if !known {
-			t.warn("%s is not a field that this program knows; it has no effect", short(field))
+			e.t.warn("%s is not a field that this program knows; it has no effect", short(path))
 			continue
 		}
-		if value, ok := t.read(row, field, object[name], false); ok && value != nil {
+		if value, ok := e.t.read(row, path, object[name], false); ok && value != nil {
 			read[name] = value
 		}
 	}
+	return read
+}
+
+func (e *entry) readTable(object map[string]any) *job.Table {
+	t, read := e.t, e.object("parquet", object, tableFields)
 	if read["width_column"] != nil || read["height_column"] != nil {
 		t.notice("%s and height_column have no effect: sizes are read from the pictures", e.field("parquet.width_column"))
 	}
@@ -80,7 +90,7 @@ func (e *entry) readTable(object map[string]any) *job.Table {
 	}
 	table := &job.Table{Path: e.tablePath(text("path")), FilenameColumn: text("filename_column"), FallbackColumn: text("fallback_caption_column")}
 	if table.FilenameColumn == "" {
-		table.FilenameColumn = tableFields["filename_column"].Default.(string)
+		t.refuse(e.field("parquet.filename_column"), "is empty; name the column that holds the names of pictures")
 	}
 	table.WithExtension, _ = read["identifier_includes_extension"].(bool)
 	switch columns := read["caption_column"].(type) {

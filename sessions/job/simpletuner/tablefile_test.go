@@ -79,6 +79,7 @@ func TestTablesThatAreRefused(t *testing.T) {
 		{map[string]any{"path": "t.jsonl", "caption_column": "caption"}, "dataset demo: parquet.path: \"t.jsonl\" is not supported by this version"},
 		{map[string]any{"path": "none.parquet", "caption_column": "caption"}, "dataset demo: parquet.path: stat "},
 		{map[string]any{"path": "t.parquet"}, "dataset demo: parquet.caption_column: is missing"},
+		{map[string]any{"path": "t.parquet", "caption_column": "caption", "filename_column": ""}, "dataset demo: parquet.filename_column: is empty"},
 		{map[string]any{"path": "t.parquet", "caption_column": []any{3}}, "dataset demo: parquet.caption_column: 3 is not the name of a column"},
 		{map[string]any{"path": "t.parquet", "caption_column": map[string]any{"a": 1}}, "dataset demo: parquet.caption_column: "},
 		{map[string]any{"path": "t.parquet", "caption_column": "text"}, "dataset demo: parquet.caption_column: " + filepath.Join(roots.Datasets, "demo", "t.parquet") + " has no column \"text\"; it has id, caption, tags, score"},
