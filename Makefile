@@ -9,7 +9,7 @@ LAUNCHER := $(shell command -v ccache >/dev/null 2>&1 && echo -DCMAKE_CXX_COMPIL
 LINK = -ldflags "-X github.com/stepd/stepd/cgo.library=$$(sha256sum $(NATIVE)/libstepd_core.a | cut -c1-12)"
 CMAKE = cmake -G Ninja $(LAUNCHER) -S . -B
 
-.PHONY: help build demo tutorial test check native-test sanitize go-test reference bench abuse crash format install clean
+.PHONY: help build demo tutorial environments test check native-test sanitize go-test reference bench abuse crash format install clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -31,6 +31,10 @@ demo: build ## trains a small model on sixteen emoji through the HTTP API; resul
 
 tutorial: build ## the printed commands of SimpleTuner's API tutorial against stepd: make tutorial TUTORIAL=FILE
 	go run ./examples/tutorial -document "$(TUTORIAL)"
+
+environments: install ## works on every environment of a folder, as SimpleTuner's examples, through the API: make environments EXAMPLES=DIR
+	@test -n "$(EXAMPLES)" || { echo "name the folder: make environments EXAMPLES=DIR"; exit 2; }
+	go test ./server -count=1 -run 'TestEnvironmentsOfTheOriginal' -v -args -environments="$(abspath $(EXAMPLES))"
 
 NATIVE_SOURCES := find native \( -name '*.cpp' -o -name '*.h' \) ! -path '*/stepd/stepd.h'
 
