@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/job"
@@ -12,27 +13,28 @@ import (
 // Plan orders samples into micro-batches for the whole run (rule 1 of the
 // determinism contract). It is immutable.
 type Plan struct {
-	seed      uint64
-	batchSize int
-	groups    []group
-	buckets   []int // bucket of each sample
-	variants  []int // number of captions of each sample's picture, at its first caption
-	varied    bool  // a picture has several captions
-	epochs    Epochs
-	end       int64 // the first micro-batch without data; forever: there is none
+	seed     uint64
+	groups   []group
+	buckets  []int        // bucket of each sample
+	largest  map[Size]int // micro-batch of each bucket
+	variants []int        // number of captions of each sample's picture, at its first caption
+	varied   bool         // a picture has several captions
+	epochs   Epochs
+	end      int64 // the first micro-batch without data; forever: there is none
 }
 
 // group is samples that are shuffled together.
 type group struct {
-	entries []int // one epoch in data set order: sample numbers, repeated samples several times in a row
-	batches int64 // of an epoch that they take part in from its beginning to its end
-	weight  float64
+	entries   []int // one epoch in data set order: sample numbers, repeated samples several times in a row
+	batchSize int
+	batches   int64 // of an epoch that they take part in from its beginning to its end
+	weight    float64
 	part
 }
 
 // NewPlan plans micro-batches of batchSize samples of one bucket each, from all samples shuffled together.
 func NewPlan(seed uint64, batchSize int, samples []Sample) (*Plan, error) {
-	p, err := newPlan(seed, batchSize, samples, func(*Sample) int { return 0 }, 1)
+	p, err := newPlan(seed, samples, func(*Sample) int { return 0 }, []int{batchSize})
 	if err != nil {
 		return nil, err
 	}
@@ -46,20 +48,22 @@ func PlanJob(j *job.Job, samples []Sample) (*Plan, error) { return ContinueJob(j
 // ContinueJob is PlanJob for a run whose step number step ended before micro-batch batch, which tells where steps begin
 // after their number of micro-batches has changed.
 func ContinueJob(j *job.Job, samples []Sample, step, batch int64) (*Plan, error) {
-	groupOf, groups := func(*Sample) int { return 0 }, 1
-	if j.Mixing != "" {
-		numbers := map[string]int{}
+	numbers, batchSizes := map[string]int{}, []int{j.BatchSize}
+	if j.Mixing != "" || len(j.Datasets) == 1 {
+		batchSizes = make([]int, len(j.Datasets))
 		for i, d := range j.Datasets {
 			numbers[d.ID] = i
+			if batchSizes[i] = d.BatchSize; d.BatchSize == 0 {
+				batchSizes[i] = j.BatchSize
+			}
 		}
-		groupOf, groups = func(s *Sample) int { return numbers[s.Dataset] }, len(j.Datasets)
 	}
-	p, err := newPlan(j.Engine.Seed, j.BatchSize, samples, groupOf, groups)
+	p, err := newPlan(j.Engine.Seed, samples, func(s *Sample) int { return numbers[s.Dataset] }, batchSizes)
 	if err != nil {
 		return nil, err
 	}
 	accumulation := int64(j.Accumulation())
-	if groups == len(j.Datasets) {
+	if len(batchSizes) == len(j.Datasets) {
 		for i := range j.Datasets {
 			d, g := &j.Datasets[i], &p.groups[i]
 			g.part = partOf(d, accumulation, batch-step*accumulation)
@@ -78,17 +82,17 @@ func ContinueJob(j *job.Job, samples []Sample, step, batch int64) (*Plan, error)
 	return p, nil
 }
 
-// newPlan groups the samples; their epochs are not laid out yet.
-func newPlan(seed uint64, batchSize int, samples []Sample, groupOf func(*Sample) int, groups int) (*Plan, error) {
-	if batchSize < 1 {
-		return nil, fmt.Errorf("plan micro-batches: batch size is %d, must be at least 1", batchSize)
-	}
-	if len(samples) == 0 || samples[0].Variant > 0 {
+// newPlan groups the samples, by the batch sizes of the groups; their epochs are not laid out yet.
+func newPlan(seed uint64, samples []Sample, groupOf func(*Sample) int, batchSizes []int) (*Plan, error) {
+	if len(samples) == 0 || samples[0].Variant > 0 || len(batchSizes) == 0 {
 		return nil, errors.New("plan micro-batches: there are no samples")
 	}
-	p := &Plan{seed: seed, batchSize: batchSize, groups: make([]group, groups), buckets: make([]int, len(samples)), variants: make([]int, len(samples))}
+	if size := slices.Min(batchSizes); size < 1 {
+		return nil, fmt.Errorf("plan micro-batches: batch size is %d, must be at least 1", size)
+	}
+	p := &Plan{seed: seed, groups: make([]group, len(batchSizes)), buckets: make([]int, len(samples)), largest: map[Size]int{}, variants: make([]int, len(samples))}
 	numbers := map[Size]int{}
-	counts := map[[2]int]int64{} // samples by group and bucket
+	counts := map[groupBucket]int{}
 	total, first := 0, 0
 	for i := range samples {
 		s := &samples[i]
@@ -112,16 +116,26 @@ func newPlan(seed uint64, batchSize int, samples []Sample, groupOf func(*Sample)
 		for range repeats {
 			p.groups[g].entries = append(p.groups[g].entries, i)
 		}
-		counts[[2]int{g, bucket}] += int64(repeats)
-	}
-	for key, n := range counts {
-		p.groups[key[0]].batches += (n + int64(batchSize) - 1) / int64(batchSize)
+		counts[groupBucket{g, s.Bucket}] += repeats
 	}
 	for i := range p.groups {
-		p.groups[i].part = always
+		p.groups[i].batchSize, p.groups[i].part = batchSizes[i], always
+	}
+	for key, n := range counts {
+		g := &p.groups[key.group]
+		g.batches += int64((n + g.batchSize - 1) / g.batchSize)
+		p.largest[key.bucket] = max(p.largest[key.bucket], min(n, g.batchSize))
 	}
 	return p, nil
 }
+
+type groupBucket struct {
+	group  int
+	bucket Size
+}
+
+// Largest is the number of samples of the largest micro-batch of a bucket.
+func (p *Plan) Largest(bucket Size) int { return p.largest[bucket] }
 
 // maxEntries bounds an epoch; torch.randperm draws differently above it.
 const maxEntries = math.MaxUint32 / 20
@@ -197,7 +211,7 @@ func (p *Plan) shuffled(g *group, random *generator) [][]int {
 		if len(batch) == 1 {
 			opened = append(opened, bucket)
 		}
-		if len(batch) < p.batchSize {
+		if len(batch) < g.batchSize {
 			open[bucket] = batch
 			continue
 		}

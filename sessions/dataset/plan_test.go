@@ -120,3 +120,33 @@ func TestEpochs(t *testing.T) {
 	assert.Equal(t, int64(5), epochs.Length(2))
 	assert.Equal(t, int64(0), Epochs(nil).At(7), "not known yet")
 }
+
+func TestLargestBatches(t *testing.T) {
+	samples := samplesInBuckets(0, 0, 0, 1, 0, 0, 0, 0, 1)
+	for i := range samples {
+		samples[i].Dataset = []string{"a", "b"}[min(i/4, 1)]
+	}
+	samples[3].Repeats = 3
+	for _, tt := range []struct {
+		name          string
+		mixing        string
+		a, b          int
+		first, second int // of the buckets
+	}{
+		{"shuffled together", "", 0, 0, 6, 4},
+		{"from one dataset each", job.MixShare, 0, 0, 4, 3},
+		{"with sizes of their own", job.MixUniform, 2, 8, 4, 2},
+		{"smaller than that of the job", job.MixUniform, 1, 2, 2, 1},
+	} {
+		j := &job.Job{BatchSize: 6, Mixing: tt.mixing, Datasets: []job.Dataset{{ID: "a", BatchSize: tt.a}, {ID: "b", BatchSize: tt.b}}}
+		plan, err := PlanJob(j, samples)
+		require.NoError(t, err)
+		assert.Equal(t, []int{tt.first, tt.second}, []int{plan.Largest(samples[0].Bucket), plan.Largest(samples[3].Bucket)}, tt.name)
+		seen := map[Size]int{}
+		for c := plan.From(0); c.Position() < plan.Epochs().Length(0); {
+			batch := c.Next().Samples
+			seen[samples[batch[0]].Bucket] = max(seen[samples[batch[0]].Bucket], len(batch))
+		}
+		assert.Equal(t, map[Size]int{samples[0].Bucket: tt.first, samples[3].Bucket: tt.second}, seen, tt.name)
+	}
+}

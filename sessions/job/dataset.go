@@ -123,6 +123,9 @@ type Dataset struct {
 	Crop string `json:"crop,omitempty"`
 	// MaxSamples is the largest number of pictures used, drawn evenly from those that pass the filters; 0: all.
 	MaxSamples int `json:"max_samples,omitempty"`
+	// BatchSize is the number of samples of one micro-batch of the dataset; 0: that of the job. Datasets of different sizes
+	// need Job.Mixing.
+	BatchSize int `json:"batch_size,omitempty"`
 	// Probability weighs the dataset against others when Job.Mixing is set; 0: 1.
 	Probability float64 `json:"probability,omitempty"`
 	// StartEpoch to EndEpoch, and StartStep to EndStep, are the epochs and optimizer steps, from 1, that the dataset takes part

@@ -37,6 +37,8 @@ func withSecond(j *Job, mixing string, d Dataset) {
 func TestProblemsOfSchedules(t *testing.T) {
 	checkProblems(t, []problemCase{
 		{"mixing", func(j *Job) { withSecond(j, "", Dataset{StartStep: 2}) }},
+		{"mixing", func(j *Job) { withSecond(j, "", Dataset{BatchSize: 2}) }},
+		{"datasets[0].batch_size", func(j *Job) { j.Datasets[0].BatchSize = maxBatch + 1 }},
 		{"datasets[0].start_epoch", func(j *Job) { j.Datasets[0].StartEpoch = -1 }},
 		{"datasets[0].end_step", func(j *Job) { j.Datasets[0].EndStep = math.MaxInt64 }},
 		{"datasets[1].end_step", func(j *Job) { withSecond(j, MixShare, Dataset{StartStep: 5, EndStep: 4}) }},
@@ -73,6 +75,8 @@ func TestProblemsOfCaptions(t *testing.T) {
 func TestSchedulesOfDatasets(t *testing.T) {
 	for _, change := range []func(j *Job){
 		func(j *Job) { j.Datasets[0].StartStep, j.Datasets[0].StartEpoch, j.Datasets[0].EndStep = 1, 1, 100 },
+		func(j *Job) { withSecond(j, "", Dataset{BatchSize: 1}) }, // that of the job
+		func(j *Job) { withSecond(j, MixShare, Dataset{BatchSize: 2}) },
 		func(j *Job) { j.Datasets[0].EndEpoch = 2 }, // whether the run has more epochs is known with the data
 		func(j *Job) {
 			withSecond(j, MixUniform, Dataset{StartStep: 41})

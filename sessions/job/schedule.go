@@ -20,6 +20,17 @@ func (j *Job) Scheduled() bool {
 	return false
 }
 
+// Separate tells whether datasets cannot be shuffled together: some come or leave, or have a batch size of their own.
+func (j *Job) Separate() bool {
+	size := func(d *Dataset) int {
+		if d.BatchSize > 0 {
+			return d.BatchSize
+		}
+		return j.BatchSize
+	}
+	return len(j.Datasets) > 1 && (j.Scheduled() || j.any(func(d *Dataset) bool { return size(d) != size(&j.Datasets[0]) }))
+}
+
 // absent names the field that keeps the dataset out of a step in an epoch, both from 1, and its value; "" if none does.
 // Ends come first, because a later end mends more than an earlier start of another dataset.
 func (d *Dataset) absent(epoch, step int64) (field string, value int64) {
@@ -80,8 +91,8 @@ func (v *validator) scheduling(j *Job) {
 		v.require(d.EndEpoch == 0 || d.EndEpoch >= d.StartEpoch, at+"end_epoch", "%d is before start_epoch %d", d.EndEpoch, d.StartEpoch)
 		v.require(d.EndStep == 0 || d.EndStep >= d.StartStep, at+"end_step", "%d is before start_step %d", d.EndStep, d.StartStep)
 	}
-	v.require(j.Mixing != "" || len(j.Datasets) < 2 || !j.Scheduled(), "mixing",
-		"is empty; datasets that take part in some epochs or steps only cannot be shuffled together: %q or %q", MixShare, MixUniform)
+	v.require(j.Mixing != "" || !j.Separate(), "mixing",
+		"is empty; datasets that come or leave, or have batch sizes of their own, cannot be shuffled together: %q or %q", MixShare, MixUniform)
 	if len(v.problems) > before || len(j.Datasets) == 0 {
 		return
 	}

@@ -60,6 +60,9 @@ func (j *Job) Validate() []Problem {
 // maxSteps bounds step counts so that step × accumulation × batch cannot overflow.
 const maxSteps = int64(1) << 40
 
+// maxBatch bounds the samples of one micro-batch.
+const maxBatch = 4096
+
 type validator struct{ problems []Problem }
 
 func (v *validator) require(ok bool, field, format string, args ...any) {
@@ -82,7 +85,7 @@ func (v *validator) run(j *Job) {
 		"%q cannot be the name of a folder; use 1 to 200 characters without / \\ or control characters, not starting with a dot", j.Name)
 	v.require(j.Output != "" && !strings.ContainsRune(j.Output, 0), "output", "is empty; name the folder for run folders")
 	v.require(len(j.Datasets) > 0, "datasets", "is empty; name at least one folder of pictures")
-	v.require(j.BatchSize >= 1 && j.BatchSize <= 4096, "batch_size", "%d is outside 1 to 4096", j.BatchSize)
+	v.require(j.BatchSize >= 1 && j.BatchSize <= maxBatch, "batch_size", "%d is outside 1 to %d", j.BatchSize, maxBatch)
 	v.require(j.Steps >= 1 && j.Steps <= maxSteps, "steps", "%d is outside 1 to %d", j.Steps, maxSteps)
 	if j.Mixing != "" {
 		v.oneOf("mixing", j.Mixing, MixShare, MixUniform)
@@ -251,6 +254,7 @@ func (v *validator) selection(at string, d *Dataset) {
 	} else {
 		v.require(d.CropAspect == "", at+"crop_aspects", "is empty; crop_aspect %q chooses from it", d.CropAspect)
 	}
+	v.require(d.BatchSize >= 0 && d.BatchSize <= maxBatch, at+"batch_size", "%d is outside 0 to %d", d.BatchSize, maxBatch)
 	v.require(d.MaxSamples >= 0, at+"max_samples", "%d is negative; 0 uses all", d.MaxSamples)
 	v.between(at+"probability", d.Probability, 0, 1e6)
 	for _, filter := range d.CaptionFilters {

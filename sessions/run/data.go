@@ -56,7 +56,7 @@ func (r *run) scan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.data = &data{manifest: manifest, plan: plan, shapes: append(shapes(manifest, r.job), evaluationShapes(evaluated, r.job)...), tokenizer: tokenizer,
+	r.data = &data{manifest: manifest, plan: plan, shapes: append(shapes(manifest, plan, r.job.Engine.TextTokens), evaluationShapes(evaluated, r.job)...), tokenizer: tokenizer,
 		length: r.job.Engine.TextTokens, evaluated: evaluated}
 	r.reporter.Log(fmt.Sprintf("%d samples, bucket sizes: %d (%s), %d micro-batches in the first epoch", len(manifest.Samples),
 		len(manifest.Buckets()), describe(manifest.Buckets()), plan.Epochs().Length(0)))
@@ -83,18 +83,10 @@ func describe(buckets []dataset.Size) string {
 }
 
 // shapes lists the largest micro-batch of each bucket.
-func shapes(m *dataset.Manifest, j *job.Job) []engine.Shape {
-	counts := map[dataset.Size]int{}
-	for _, sample := range m.Samples {
-		if sample.Variant > 0 {
-			continue // another caption of the same picture
-		}
-		counts[sample.Bucket] += max(sample.Repeats, 1)
-	}
+func shapes(m *dataset.Manifest, plan *dataset.Plan, tokens int) []engine.Shape {
 	var shapes []engine.Shape
 	for _, bucket := range m.Buckets() {
-		shapes = append(shapes, engine.Shape{Width: bucket.Width, Height: bucket.Height, TextTokens: j.Engine.TextTokens,
-			Batch: min(j.BatchSize, counts[bucket])})
+		shapes = append(shapes, engine.Shape{Width: bucket.Width, Height: bucket.Height, TextTokens: tokens, Batch: plan.Largest(bucket)})
 	}
 	return shapes
 }

@@ -274,3 +274,21 @@ func TestShuffledCaptionsAreEncodedBeforeTheRunAndResumeBitForBit(t *testing.T) 
 	assert.Greater(t, texts(filepath.Dir(j.Output)), before, "variants are in the cache")
 	assert.NotEqual(t, plain.losses(), varied.losses())
 }
+
+func TestBatchSizesOfDatasets(t *testing.T) {
+	sized := func(j *job.Job) {
+		second := j.Datasets[0]
+		second.ID, second.BatchSize = "second", 3
+		j.Datasets, j.Mixing = append(j.Datasets, second), job.MixShare
+	}
+	assertResumesBitForBit(t, sized)
+	j := fixture.Job(t, t.TempDir()) // three pictures of 64x64 and two of 96x64
+	sized(j)
+	r := &run{job: j, engine: &fake.Engine{}, reporter: scanOnly{}}
+	require.NoError(t, r.scan(context.Background()))
+	largest := map[int]int{}
+	for _, shape := range r.data.shapes {
+		largest[shape.Width] = shape.Batch
+	}
+	assert.Equal(t, map[int]int{64: 3, 96: 2}, largest, "memory is planned for the largest micro-batches")
+}

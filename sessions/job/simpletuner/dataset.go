@@ -209,6 +209,9 @@ func (e *entry) image(embeds map[string]*entry) {
 		return
 	}
 	e.schedule(&d)
+	if size, ok := e.values["train_batch_size"].(int64); ok && int(size) != t.job.BatchSize {
+		d.BatchSize = int(size)
+	}
 	t.job.Datasets = append(t.job.Datasets, d)
 }
 
@@ -424,7 +427,7 @@ func (e *entry) schedule(d *job.Dataset) {
 }
 
 // mixing follows from the weights of the datasets. Where they are the same, all samples are shuffled together, which
-// draws every dataset by its share; not where datasets come or leave.
+// draws every dataset by its share; not where datasets come or leave, or have batch sizes of their own.
 func (t *translation) mixing() {
 	datasets := t.job.Datasets
 	if len(datasets) < 2 {
@@ -437,7 +440,7 @@ func (t *translation) mixing() {
 	switch {
 	case t.text("data_backend_sampling") == "uniform":
 		t.job.Mixing = job.MixUniform
-	case !same, t.job.Scheduled():
+	case !same, t.job.Separate():
 		t.job.Mixing = job.MixShare
 	}
 }

@@ -62,6 +62,8 @@ func TestFieldsOfDatasets(t *testing.T) {
 		}},
 		{map[string]any{"caption_shuffle": map[string]any{"enable": false, "count": 3}}, func(*job.Dataset) {}},
 		{map[string]any{"caption_shuffle": map[string]any{}}, func(*job.Dataset) {}},
+		{map[string]any{"train_batch_size": 3}, func(d *job.Dataset) { d.BatchSize = 3 }},
+		{map[string]any{"train_batch_size": 1}, func(*job.Dataset) {}}, // that of the option
 		{map[string]any{"start_epoch": 1, "start_step": 1, "end_epoch": 0, "end_step": nil}, func(*job.Dataset) {}},
 		{map[string]any{"start_epoch": 0, "start_step": 0, "end_step": 250}, func(d *job.Dataset) { d.EndStep = 250 }},
 		{map[string]any{"probability": 0.5}, func(d *job.Dataset) { d.Probability = 0.5 }},
@@ -115,6 +117,7 @@ func TestDatasetsThatAreRefused(t *testing.T) {
 		{map[string]any{"caption_shuffle": map[string]any{"enable": true, "count": 0}}, "dataset demo: caption_shuffle.count: 0 is outside 1 to 1000"},
 		{map[string]any{"caption_shuffle": map[string]any{"enable": true, "split_on": "tab"}}, "dataset demo: caption_shuffle.split_on: \"tab\" is not one of comma, space, period"},
 		{map[string]any{"caption_shuffle": map[string]any{"enable": true, "position_start": -1}}, "dataset demo: caption_shuffle.position_start: -1 is outside"},
+		{map[string]any{"train_batch_size": 0}, "dataset demo: train_batch_size: 0 is outside 1 to 4096"},
 		{map[string]any{"start_step": 10}, "dataset demo: start_step: no dataset takes part in step 1, in epoch 1 (demo has start_step 10)"},
 		{map[string]any{"start_epoch": 2}, "dataset demo: start_epoch: no dataset takes part in step 1"},
 		{map[string]any{"end_step": 199}, "dataset demo: end_step: no dataset takes part in step 200 (demo has end_step 199); let one end later or start earlier, or train 199 steps"},
@@ -156,6 +159,10 @@ func TestSeveralDatasets(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, got.Job.Datasets, 2)
 	require.Equal(t, job.MixShare, got.Job.Mixing)
+
+	got, err = several(t, roots, nil, map[string]any{}, map[string]any{"train_batch_size": 2})
+	require.NoError(t, err)
+	require.Equal(t, job.MixShare, got.Job.Mixing, "a micro-batch has one size")
 
 	got, err = several(t, roots, nil, map[string]any{"probability": 2}, map[string]any{"probability": 2.0})
 	require.NoError(t, err)
