@@ -16,15 +16,32 @@ import (
 	"github.com/stepd/stepd/sessions/job"
 )
 
-func TestFieldsOfDatasets(t *testing.T) {
+// fieldCase is fields of a dataset, and what they make of it.
+type fieldCase struct {
+	changes map[string]any
+	want    func(d *job.Dataset)
+}
+
+// assertFields translates a dataset with each of the fields.
+func assertFields(t *testing.T, tests []fieldCase) {
+	t.Helper()
 	roots := makeRoots(t)
 	writeConfig(t, roots, "filters.txt", "bad \ns/a/b/\n\n")
 	base := job.Dataset{ID: "demo", Folder: filepath.Join(roots.Datasets, "demo"), Captions: job.CaptionsFilename, Resolution: 1024,
 		ResolutionType: job.ResolutionArea, BucketStep: 64, AspectRounding: 2, BucketStyle: "simpletuner", Crop: "random", Repeats: 1}
-	for _, test := range []struct {
-		changes map[string]any
-		want    func(d *job.Dataset)
-	}{
+	for _, test := range tests {
+		got, err := withDataset(t, roots, test.changes)
+		require.NoError(t, err, "%v", test.changes)
+		want := base
+		test.want(&want)
+		require.Equal(t, []job.Dataset{want}, got.Job.Datasets, "%v", test.changes)
+		require.Empty(t, got.Job.Mixing)
+		require.Empty(t, got.Warnings)
+	}
+}
+
+func TestFieldsOfDatasets(t *testing.T) {
+	assertFields(t, []fieldCase{
 		{nil, func(*job.Dataset) {}},
 		{map[string]any{"repeats": 3}, func(d *job.Dataset) { d.Repeats = 4 }},
 		{map[string]any{"crop": true}, func(d *job.Dataset) { d.Square = true }},
@@ -54,6 +71,13 @@ func TestFieldsOfDatasets(t *testing.T) {
 		{map[string]any{"caption_filter_list": []any{"x", "s/y/z/"}}, func(d *job.Dataset) { d.CaptionFilters = []string{"x", "s/y/z/"} }},
 		{map[string]any{"caption_filter_list": "config/filters.txt"}, func(d *job.Dataset) { d.CaptionFilters = []string{"bad ", "s/a/b/"} }},
 		{map[string]any{"instance_data_dir": nil, "instance_data_root": "demo", "metadata_backend": "json"}, func(*job.Dataset) {}},
+		{map[string]any{"probability": 0.5}, func(d *job.Dataset) { d.Probability = 0.5 }},
+		{map[string]any{"cache_dir_vae": "/x", "vae_cache_ondemand": true, "is_regularisation_data": false}, func(*job.Dataset) {}},
+	})
+}
+
+func TestFieldsOfShufflesAndSchedules(t *testing.T) {
+	assertFields(t, []fieldCase{
 		{map[string]any{"caption_shuffle": map[string]any{"enable": true}}, func(d *job.Dataset) {
 			d.Shuffle = &job.CaptionShuffle{Count: 1, Seed: 42, SplitOn: "comma", WithOriginal: true}
 		}},
@@ -66,17 +90,7 @@ func TestFieldsOfDatasets(t *testing.T) {
 		{map[string]any{"train_batch_size": 1}, func(*job.Dataset) {}}, // that of the option
 		{map[string]any{"start_epoch": 1, "start_step": 1, "end_epoch": 0, "end_step": nil}, func(*job.Dataset) {}},
 		{map[string]any{"start_epoch": 0, "start_step": 0, "end_step": 250}, func(d *job.Dataset) { d.EndStep = 250 }},
-		{map[string]any{"probability": 0.5}, func(d *job.Dataset) { d.Probability = 0.5 }},
-		{map[string]any{"cache_dir_vae": "/x", "vae_cache_ondemand": true, "is_regularisation_data": false}, func(*job.Dataset) {}},
-	} {
-		got, err := withDataset(t, roots, test.changes)
-		require.NoError(t, err, "%v", test.changes)
-		want := base
-		test.want(&want)
-		require.Equal(t, []job.Dataset{want}, got.Job.Datasets, "%v", test.changes)
-		require.Empty(t, got.Job.Mixing)
-		require.Empty(t, got.Warnings)
-	}
+	})
 }
 
 func TestDatasetsThatAreRefused(t *testing.T) {
