@@ -147,7 +147,7 @@ func (s *Server) translate(options simpletuner.Options, thorough bool) (*simplet
 
 func (s *Server) simpleTunerRoots() simpletuner.Roots {
 	r := s.options.Roots
-	roots := simpletuner.Roots{Models: r.Models, Datasets: r.Datasets, Outputs: r.Outputs}
+	roots := simpletuner.Roots{Models: r.Models, Datasets: r.Datasets, Outputs: r.Outputs, Limit: r.Limit}
 	if s.options.Configs != nil {
 		roots.Configs = s.options.Configs.Dir()
 	}

@@ -166,7 +166,8 @@ func (a *actor) startWorker() {
 
 // task of the next worker. Where the job says to start counts for the first only: the others continue it.
 func (a *actor) task() worker.Task {
-	task := worker.Task{Job: a.permitted(), CacheDir: a.session.manager.cacheDir(), Session: a.session.key, Attempt: a.state.Attempt}
+	task := worker.Task{Job: a.permitted(), CacheDir: a.session.manager.cacheDir(), Session: a.session.key, Attempt: a.state.Attempt,
+		Roots: a.session.manager.options.Limit.Folders()}
 	if a.state.Attempt > 1 && a.state.LastCheckpoint != nil {
 		continued := *task.Job
 		continued.Resume = job.ResumeLatest

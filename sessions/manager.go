@@ -19,6 +19,7 @@ import (
 
 	"github.com/stepd/stepd/sessions/checkpoint"
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/job/paths"
 	"github.com/stepd/stepd/sessions/script"
 	"github.com/stepd/stepd/sessions/store"
 	"github.com/stepd/stepd/sessions/worker"
@@ -39,6 +40,8 @@ type Options struct {
 	Memory int64
 	// Scripts are the commands that jobs may start; nil: whatever they name, for jobs that come from the operator.
 	Scripts *script.Allow
+	// Limit is where all files and folders of jobs have to be; nil: anywhere.
+	Limit *paths.Limit
 	// AbortGrace is how long an aborted worker may take to finish its step and checkpoint; then it gets SIGTERM, and
 	// KillGrace later SIGKILL. Zero: 2 minutes and 10 seconds.
 	AbortGrace time.Duration
@@ -105,6 +108,9 @@ func (m *Manager) Create(ctx context.Context, request CreateRequest) (*Session, 
 		return nil, fmt.Errorf("%w, not %d", ErrBadGrant, request.Grant)
 	}
 	if err := request.Job.Check(); err != nil {
+		return nil, err
+	}
+	if err := request.Job.CheckPaths(m.options.Limit.Check); err != nil {
 		return nil, err
 	}
 	copied, err := request.Job.Clone()

@@ -17,6 +17,7 @@ import (
 	"github.com/stepd/stepd/sessions"
 	"github.com/stepd/stepd/sessions/configs"
 	"github.com/stepd/stepd/sessions/job/aitoolkit"
+	"github.com/stepd/stepd/sessions/job/paths"
 	"github.com/stepd/stepd/sessions/notify"
 	"github.com/stepd/stepd/sessions/script"
 	"github.com/stepd/stepd/sessions/worker"
@@ -30,6 +31,7 @@ type serveOptions struct {
 	data          string
 	configs       string
 	roots         aitoolkit.Roots
+	limit         []string // --root
 	noAuth        bool
 	scripts       []string
 	anyScript     bool
@@ -53,6 +55,7 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&o.roots.Models, "models", "", "where relative model folders start; empty: the working directory")
 	flags.StringVar(&o.roots.Datasets, "datasets", "", "where relative picture folders start; empty: the working directory")
 	flags.StringVar(&o.roots.Outputs, "outputs", "", "where relative output folders start; empty: the working directory")
+	flags.StringArrayVar(&o.limit, "root", nil, "folder that jobs may use, besides --models, --datasets and --outputs where these are given; without it, any; repeat for several")
 	flags.StringArrayVar(&o.scripts, "allow-script", nil, "NAME=COMMAND… that jobs may start, by the name or by that very command; repeat for several")
 	flags.BoolVar(&o.anyScript, "allow-client-scripts", false, "let jobs start any command; on loopback addresses only")
 	flags.StringArrayVar(&o.webhooks, "allow-webhook", nil,
@@ -91,7 +94,7 @@ func serve(o serveOptions) error {
 	}
 	ctx, stop := untilSignal(context.Background())
 	defer stop()
-	manager, err := sessions.Open(ctx, sessions.Options{DataDir: o.data, Logger: log, Scripts: o.allow,
+	manager, err := sessions.Open(ctx, sessions.Options{DataDir: o.data, Logger: log, Scripts: o.allow, Limit: o.roots.Limit,
 		Launcher: worker.Command{Path: program, Args: []string{"worker"}}})
 	if err != nil {
 		return err
@@ -135,6 +138,9 @@ func (o *serveOptions) complete() error {
 	if o.configs == "" {
 		o.configs = filepath.Join(o.data, "config")
 	}
+	if err := o.limitJobs(); err != nil {
+		return err
+	}
 	for _, path := range []*string{&o.data, &o.configs, &o.roots.Models, &o.roots.Datasets, &o.roots.Outputs} {
 		absolute, err := filepath.Abs(*path)
 		if err != nil {
@@ -151,6 +157,28 @@ func (o *serveOptions) complete() error {
 	var err error
 	if o.allow, err = script.ParseAllow(o.scripts, o.anyScript); err != nil {
 		return usageError("--allow-script: %w", err)
+	}
+	return nil
+}
+
+// limitJobs keeps jobs within the folders of --root, and those that have flags of their own.
+func (o *serveOptions) limitJobs() (err error) {
+	if len(o.limit) == 0 {
+		return nil
+	}
+	folders := o.limit
+	for _, folder := range []string{o.roots.Models, o.roots.Datasets, o.roots.Outputs} {
+		if folder != "" {
+			folders = append(folders, folder)
+		}
+	}
+	if o.roots.Outputs != "" { // the one that runs may have to make
+		if err := os.MkdirAll(o.roots.Outputs, 0o755); err != nil {
+			return usageError("--outputs: %w; name a folder that can be made", err)
+		}
+	}
+	if o.roots.Limit, err = paths.New(folders); err != nil {
+		return usageError("--root: %w", err)
 	}
 	return nil
 }

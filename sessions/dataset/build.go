@@ -36,6 +36,8 @@ type Request struct {
 	SkipBad bool
 	// CountOnly leaves out the hashes of files, for callers that only want to know how many samples and batches there are.
 	CountOnly bool
+	// Allowed tells whether a caption map may name a picture outside its folder; nil: any.
+	Allowed func(path string) error
 	// Progress is told how many of how many pictures of all datasets are read; may be nil. It is called from several
 	// goroutines.
 	Progress func(done, total int)
@@ -129,6 +131,7 @@ func (b *builder) scan(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("dataset %s: scan %s: %w", config.ID, config.Folder, err)
 		}
+		source.restrict(b.request.Allowed)
 		s := &set{config: config, source: source}
 		b.sets = append(b.sets, s)
 		if s.filters, err = captionFilters(config); err != nil {

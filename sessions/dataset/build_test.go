@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"image"
 	"image/jpeg"
 	"image/png"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/job/paths"
 )
 
 // goProber reads sizes with the standard library, without orientation.
@@ -184,6 +186,24 @@ func TestCaptionMap(t *testing.T) {
 		_, err := build(t, Request{Datasets: []job.Dataset{{ID: "d", Folder: file, Resolution: 16}}})
 		assert.ErrorContains(t, err, "caption map")
 	}
+}
+
+func TestACaptionMapStaysWhereItMay(t *testing.T) {
+	outside := writeFolder(t, map[string]string{"secret.png": pngBytes(t, 64, 64)})
+	dir := writeFolder(t, map[string]string{"here.png": pngBytes(t, 64, 64),
+		"map.json": fmt.Sprintf(`{"here.png": "a", %q: "b"}`, filepath.Join(outside, "secret.png"))})
+	request := Request{Datasets: []job.Dataset{{ID: "map", Folder: filepath.Join(dir, "map.json"), Resolution: 64, Repeats: 1}}, SkipBad: true}
+	m, err := build(t, request)
+	require.NoError(t, err)
+	assert.Len(t, m.Samples, 2)
+	limit, err := paths.New([]string{dir})
+	require.NoError(t, err)
+	request.Allowed = limit.Check
+	m, err = build(t, request)
+	require.NoError(t, err)
+	assert.Len(t, m.Samples, 1)
+	require.Len(t, m.Bad, 1)
+	assert.Contains(t, m.Bad[0].String(), "--root")
 }
 
 func TestBadPicturesAreAllListed(t *testing.T) {

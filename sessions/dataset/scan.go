@@ -71,6 +71,17 @@ func openSource(location string) (*source, error) {
 	return s, nil
 }
 
+// restrict makes bad pictures of those outside the folder that are not allowed.
+func (s *source) restrict(allowed func(path string) error) {
+	for i, p := range s.pictures {
+		if name := filepath.FromSlash(p.name); allowed != nil && filepath.IsAbs(name) {
+			if err := allowed(name); err != nil {
+				s.pictures[i].problem = err.Error()
+			}
+		}
+	}
+}
+
 func (s *source) close() error { return s.root.Close() }
 
 func (s *source) refuse(name, format string, args ...any) {

@@ -32,7 +32,7 @@ type data struct {
 func (r *run) scan(ctx context.Context) error {
 	r.reporter.OnProgress(engine.ProgressEvent{Stage: "scan"})
 	manifest, err := dataset.Build(ctx, dataset.Request{Datasets: withBucketSteps(r.job.Datasets), Prober: r.engine, Seed: r.job.Engine.Seed,
-		BucketStep: customaryStep, SkipBad: r.job.SkipBadImages, Progress: func(done, total int) {
+		BucketStep: customaryStep, SkipBad: r.job.SkipBadImages, Allowed: r.request.Limit.Check, Progress: func(done, total int) {
 			r.reporter.OnProgress(engine.ProgressEvent{Stage: "scan", Done: int64(done), Total: int64(total)})
 		}})
 	if err != nil {

@@ -30,7 +30,7 @@ func (r *run) scanEvaluation(ctx context.Context) ([]*evaluated, error) {
 			d.MaxSamples = most
 		}
 		manifest, err := dataset.Build(ctx, dataset.Request{Datasets: []job.Dataset{d}, Prober: r.engine, Seed: evaluationSeed,
-			BucketStep: customaryStep, SkipBad: true})
+			BucketStep: customaryStep, SkipBad: true, Allowed: r.request.Limit.Check})
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}

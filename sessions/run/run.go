@@ -14,6 +14,7 @@ import (
 	"github.com/stepd/stepd/sessions/dataset"
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/job/paths"
 )
 
 // Outcome tells why a run ended: without an error, unless it is one that a new run mends.
@@ -34,6 +35,8 @@ type Request struct {
 	// Session and Attempt tell whose steps these are, in what checkpoints keep of them.
 	Session string
 	Attempt int
+	// Limit is where all files and folders of the job have to be; nil: anywhere.
+	Limit *paths.Limit
 	// FS is for tests of failing disks; nil: the operating system's.
 	FS checkpoint.FS
 	// DiskRetry is how long to wait before a checkpoint is tried again on a full disk; zero: 30 seconds.
@@ -84,6 +87,9 @@ func Run(ctx context.Context, request Request, e engine.Engine, control *Control
 	}
 	r := &run{job: request.Job, request: request, engine: e, control: control, reporter: reporter, progress: newProgress(request.Job),
 		preview: request.Job.Sampling.Preview}
+	if err := r.job.CheckPaths(request.Limit.Check); err != nil {
+		return "", engine.Errorf(engine.Invalid, "%v", err)
+	}
 	unlock, err := r.openFolder(ctx)
 	if err != nil {
 		return r.outcome(err)

@@ -91,6 +91,8 @@ type Task struct {
 	// Session and Attempt are those of run.Request.
 	Session string `json:"session"`
 	Attempt int    `json:"attempt"`
+	// Roots are the folders that the job may use; empty: any.
+	Roots []string `json:"roots,omitempty"`
 }
 
 // Failure is an error on its way through a pipe.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/stepd/stepd/sessions/checkpoint"
 	"github.com/stepd/stepd/sessions/engine"
+	"github.com/stepd/stepd/sessions/job/paths"
 	"github.com/stepd/stepd/sessions/run"
 	"github.com/stepd/stepd/sessions/track"
 )
@@ -102,7 +103,11 @@ func serve(ctx context.Context, in io.Reader, out io.Writer, e engine.Engine, fs
 		case <-ended:
 		}
 	}()
-	outcome, err := guardedRun(ctx, run.Request{Job: task.Job, CacheDir: task.CacheDir, Session: task.Session, Attempt: task.Attempt, FS: fsys}, e, control, r)
+	var outcome run.Outcome
+	limit, err := paths.New(task.Roots)
+	if err == nil {
+		outcome, err = guardedRun(ctx, run.Request{Job: task.Job, CacheDir: task.CacheDir, Session: task.Session, Attempt: task.Attempt, Limit: limit, FS: fsys}, e, control, r)
+	}
 	r.send(Message{Type: TypeFinished, Outcome: outcome, Error: failure(err)})
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stepd/stepd/sessions/job"
 	"github.com/stepd/stepd/sessions/job/internal/values"
+	"github.com/stepd/stepd/sessions/job/paths"
 )
 
 // Roots are the folders that relative names in a job start from; empty: the working directory.
@@ -19,6 +20,8 @@ type Roots struct {
 	Models   string
 	Datasets string
 	Outputs  string
+	// Limit is where all files and folders of a job have to be; nil: anywhere.
+	Limit *paths.Limit
 }
 
 // Translate turns a parsed document (maps, lists, strings, bools, numbers) into a checked Job. maxSteps caps the budget;
@@ -37,6 +40,9 @@ func Translate(document map[string]any, maxSteps *int64, roots Roots) (*job.Job,
 	sort.Strings(t.warnings)
 	j.Warnings = t.warnings
 	if err := j.Check(); err != nil {
+		return nil, Respell(err)
+	}
+	if err := j.CheckPaths(roots.Limit.Check); err != nil {
 		return nil, Respell(err)
 	}
 	return j, nil
@@ -197,8 +203,14 @@ func Respell(err error) error {
 		return err
 	}
 	for i, p := range invalid.Problems {
-		if p.Field == "output" {
+		switch p.Field {
+		case "output":
 			invalid.Problems[i].Field = processField + ".training_folder"
+		case "engine.model":
+			invalid.Problems[i].Field = processField + ".model.name_or_path"
+		}
+		if strings.HasPrefix(p.Field, "datasets[") && strings.HasSuffix(p.Field, "].folder") {
+			invalid.Problems[i].Field = processField + "." + p.Field + "_path"
 		}
 		for _, option := range job.Options {
 			if option.Path == p.Field && option.AIToolkit.Name != "" {

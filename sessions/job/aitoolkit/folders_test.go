@@ -5,9 +5,11 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/stepd/stepd/sessions/job"
+	"github.com/stepd/stepd/sessions/job/paths"
 )
 
 func TestCheckFolders(t *testing.T) {
@@ -69,4 +71,27 @@ func TestWrongKindsOfSections(t *testing.T) {
 	_, err := Translate(document(t, map[string]any{"training_folder": "a\x00b"}), nil, roots)
 	require.ErrorContains(t, err, "config.process[0].training_folder: ")
 	require.ErrorContains(t, err, "NUL")
+}
+
+func TestPathsOutsideTheLimitAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"models", "data", "out"} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o755))
+	}
+	limit, err := paths.New([]string{dir})
+	require.NoError(t, err)
+	inside := Roots{Models: filepath.Join(dir, "models"), Datasets: filepath.Join(dir, "data"), Outputs: filepath.Join(dir, "out"), Limit: limit}
+	relative := map[string]any{"datasets": []any{map[string]any{"folder_path": "pictures", "resolution": 512}}}
+	_, err = Translate(document(t, relative), nil, inside)
+	require.NoError(t, err)
+	_, err = Translate(document(t, map[string]any{"datasets": []any{map[string]any{"folder_path": "/etc", "resolution": 512}}, "training_folder": "/var/tmp",
+		"model.name_or_path": "/usr"}), nil, inside)
+	var invalid *job.Invalid
+	require.ErrorAs(t, err, &invalid)
+	var fields []string
+	for _, p := range invalid.Problems {
+		fields = append(fields, p.Field)
+		assert.Contains(t, p.Message, "--root")
+	}
+	assert.Equal(t, []string{processField + ".training_folder", processField + ".model.name_or_path", processField + ".datasets[0].folder_path"}, fields)
 }

@@ -22,7 +22,7 @@ func (t *translation) datasets() {
 		t.refuse(option(name), "is missing; name the dataloader JSON")
 		return
 	}
-	data, found, err := readConfig(t.request.Roots.Configs, path)
+	data, found, err := readConfig(t.request.Roots, path)
 	if err != nil {
 		t.refuse(option(name), "%v", err)
 		return
@@ -240,6 +240,9 @@ func (e *entry) folder(d *job.Dataset) {
 	case !filepath.IsAbs(path):
 		path = filepath.Join(e.t.request.Roots.Datasets, path)
 	}
+	if !e.t.allowed(e.field(name), path) {
+		return
+	}
 	if stat, err := os.Stat(path); err != nil || !stat.IsDir() {
 		e.t.refuse(e.field(name), "%s is not a folder on this machine", path)
 	}
@@ -307,7 +310,7 @@ func (e *entry) filterLines(value any) []string {
 	switch v := value.(type) {
 	case nil:
 	case string:
-		data, _, err := readConfig(e.t.request.Roots.Configs, v)
+		data, _, err := readConfig(e.t.request.Roots, v)
 		if err != nil {
 			e.t.refuseOnce(field, "%v", err)
 			return nil

@@ -46,7 +46,7 @@ func (t *translation) scan(j *job.Job) (*dataset.Plan, error) {
 		return nil, errNoProber
 	}
 	manifest, err := dataset.Build(context.Background(), dataset.Request{Datasets: j.Datasets, Prober: t.request.Prober,
-		Seed: j.Engine.Seed, BucketStep: defaultAlignment, SkipBad: j.SkipBadImages, CountOnly: true})
+		Seed: j.Engine.Seed, BucketStep: defaultAlignment, SkipBad: j.SkipBadImages, CountOnly: true, Allowed: t.request.Roots.Limit.Check})
 	if err != nil {
 		return nil, err
 	}

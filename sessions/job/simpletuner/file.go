@@ -14,13 +14,17 @@ import (
 const maxConfigBytes = 4 << 20
 
 // readConfig reads a file of settings. Relative paths start at the folder of configs, with or without a leading
-// "config/", then at the working directory; they do not leave either. It also returns the path that was read.
-func readConfig(configs, path string) (data []byte, found string, err error) {
+// "config/", then at the working directory; they do not leave either. Other files have to be where the Limit allows. It
+// also returns the path that was read.
+func readConfig(roots Roots, path string) (data []byte, found string, err error) {
 	if strings.ContainsRune(path, 0) {
 		return nil, "", errors.New("the path holds a NUL character; remove it")
 	}
+	if inside, err := filepath.Rel(roots.Configs, path); roots.Limit != nil && filepath.IsAbs(path) && err == nil && filepath.IsLocal(inside) {
+		path = inside
+	}
 	if filepath.IsAbs(path) {
-		data, err := readLimited(path, os.Stat, os.Open)
+		data, err := readLimited(path, roots.Limit.Stat, roots.Limit.Open)
 		if err != nil {
 			return nil, "", fmt.Errorf("file %s: %w", path, err)
 		}
@@ -30,7 +34,12 @@ func readConfig(configs, path string) (data []byte, found string, err error) {
 		return nil, "", fmt.Errorf("%q leads out of the folder of configs; name a file inside it, or its absolute path", path)
 	}
 	var looked []string
-	for _, place := range configPlaces(configs, path) {
+	for _, place := range configPlaces(roots.Configs, path) {
+		if place.folder != roots.Configs || roots.Configs == "" {
+			if err := roots.Limit.Check(filepath.Join(place.folder, place.name)); err != nil {
+				return nil, "", err
+			}
+		}
 		data, err := readInside(place.folder, place.name)
 		if err == nil {
 			return data, filepath.Join(place.folder, place.name), nil
@@ -41,6 +50,14 @@ func readConfig(configs, path string) (data []byte, found string, err error) {
 		looked = append(looked, filepath.Join(place.folder, place.name))
 	}
 	return nil, "", fmt.Errorf("file %s does not exist (looked for %s); create it, or name another", path, strings.Join(looked, ", "))
+}
+
+// below is where a name leads that starts at a folder unless it is absolute.
+func below(folder, name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(folder, name)
 }
 
 type place struct{ folder, name string }

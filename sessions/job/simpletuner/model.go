@@ -54,12 +54,19 @@ func (t *translation) model() {
 	if repository == "" {
 		return
 	}
+	field := option("pretrained_model_name_or_path")
+	if named := below(t.request.Roots.Models, repository); !t.allowed(field, named) {
+		return
+	}
 	folder, err := modelFolder(t.request.Roots.Models, repository)
+	if err == nil && !t.allowed(field, folder) {
+		return
+	}
 	if err == nil {
 		err = checkParts(folder)
 	}
 	if err != nil {
-		t.refuse(option("pretrained_model_name_or_path"), "%v", err)
+		t.refuse(field, "%v", err)
 	}
 	t.job.Engine.Model = folder
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/stepd/stepd/sessions/dataset"
 	"github.com/stepd/stepd/sessions/job"
 	"github.com/stepd/stepd/sessions/job/internal/values"
+	"github.com/stepd/stepd/sessions/job/paths"
 )
 
 // Roots are the folders that relative names start from; empty: the working directory.
@@ -23,6 +24,8 @@ type Roots struct {
 	Datasets string
 	Outputs  string
 	Configs  string // of dataloader files, prompt libraries and webhooks
+	// Limit is where everything that a job names has to be, but files in Configs; nil: anywhere.
+	Limit *paths.Limit
 }
 
 // Request is what to translate.
@@ -122,6 +125,15 @@ func (t *translation) refuseOnce(field, format string, args ...any) {
 	if !t.hasField(field) {
 		t.refuse(field, format, args...)
 	}
+}
+
+// allowed refuses a path outside the folders that jobs may use, before anything of it is looked at.
+func (t *translation) allowed(field, path string) bool {
+	err := t.request.Roots.Limit.Check(path)
+	if err != nil {
+		t.refuse(field, "%v", err)
+	}
+	return err == nil
 }
 
 func (t *translation) hasField(field string) bool {

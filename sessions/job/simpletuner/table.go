@@ -1,7 +1,6 @@
 package simpletuner
 
 import (
-	"os"
 	"path/filepath"
 
 	"github.com/stepd/stepd/sessions/dataset"
@@ -120,6 +119,7 @@ func (e *entry) tablePath(path string) string {
 	case extension == ".json" || extension == ".jsonl":
 		e.t.refuse(field, "%q is not supported by this version, which reads Parquet files; convert it, or use caption_strategy textfile", path)
 	case filepath.IsAbs(path):
+		e.t.allowed(field, path)
 	case !filepath.IsLocal(path):
 		e.t.refuse(field, "%q leads out of the folder of datasets; name a file inside it, or an absolute path", path)
 	default:
@@ -128,10 +128,11 @@ func (e *entry) tablePath(path string) string {
 			folder = filepath.Join(e.t.request.Roots.Datasets, folder)
 		}
 		beside := filepath.Join(folder, path)
-		if _, err := os.Stat(beside); err == nil {
+		if _, err := e.t.request.Roots.Limit.Stat(beside); err == nil {
 			return beside
 		}
-		return filepath.Join(e.t.request.Roots.Datasets, path)
+		path = filepath.Join(e.t.request.Roots.Datasets, path)
+		e.t.allowed(field, path)
 	}
 	return path
 }

@@ -58,6 +58,7 @@ func (t *translation) lora() {
 			}
 			path = filepath.Join(t.request.Roots.Models, path)
 		}
+		t.allowed(option("init_lora"), path)
 		t.job.Engine.Adapter.Init = path
 	}
 }
@@ -242,6 +243,9 @@ func (t *translation) output() {
 	absolute, err := filepath.Abs(dir)
 	if err != nil {
 		t.refuse(field, "%v", err)
+		return
+	}
+	if !t.allowed(field, absolute) {
 		return
 	}
 	t.job.Output, t.job.Name = filepath.Split(absolute)

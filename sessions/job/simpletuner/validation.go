@@ -169,7 +169,7 @@ func (t *translation) document(name string) any {
 	if path = strings.TrimSpace(path); path == "" {
 		return nil
 	}
-	data, found, err := readConfig(t.request.Roots.Configs, path)
+	data, found, err := readConfig(t.request.Roots, path)
 	if err != nil {
 		t.refuse(option(name), "%v", err)
 		return nil
