@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -238,8 +239,51 @@ func TestPicturesThatCannotBeEvaluatedAreNamed(t *testing.T) {
 	assert.Contains(t, fmt.Sprint(r.warnings), "dataset gone is not evaluated")
 }
 
+func TestEvaluationsEndWithTheirCacheAndTrainingGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	j := evaluatedJob(t, dir)
+	j.Evaluation.Datasets = j.Evaluation.Datasets[1:] // pictures of their own
+	_, _, err := whole(t, fixture.Job(t, dir))        // caches what is trained on
+	require.NoError(t, err)
+	j.Name = "evaluated"
+	kept := cachedLatents(t, dir)
+	r, control := &recorder{}, NewControl()
+	control.Allow(20)
+	r.onStep = func(step int64) {
+		for path := range cachedLatents(t, dir) {
+			if step == 7 && !kept[path] {
+				require.NoError(t, os.Remove(path))
+			}
+		}
+	}
+	outcome, err := runJob(t, j, control, r)
+	require.NoError(t, err)
+	assert.Equal(t, Completed, outcome)
+	assert.Equal(t, []int64{6}, evaluatedSteps(r))
+	assert.ErrorContains(t, r.evalErr, "no such file")
+}
+
+// cachedLatents are the files of the cache that hold latents.
+func cachedLatents(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	found := map[string]bool{}
+	require.NoError(t, filepath.WalkDir(filepath.Join(dir, "cache"), func(path string, entry os.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if bytes.Contains(data, []byte(`"mean"`)) {
+			found[path] = true
+		}
+		return err
+	}))
+	return found
+}
+
 func TestPlansCountEvaluations(t *testing.T) {
-	j := evaluatedJob(t, t.TempDir())
+	j := fixture.Faults(evaluatedJob(t, t.TempDir()), fake.Faults{Memory: 1 << 60})
+	_, _, err := whole(t, j)
+	assert.ErrorContains(t, err, "the datasets that are evaluated count as well")
 	r := &run{job: j, engine: &fake.Engine{}, reporter: scanOnly{}}
 	require.NoError(t, r.scan(t.Context()))
 	shape := func(width, batch int) engine.Shape {

@@ -56,10 +56,14 @@ func (r *run) plan(ctx context.Context) error {
 		return fmt.Errorf("plan memory: %w", err)
 	}
 	if !plan.Fits {
+		remedy := "lower the resolution, batch size or adapter rank, or train an adapter with frozen weights in bf16"
+		if len(r.data.evaluated) > 0 {
+			remedy += "; the datasets that are evaluated count as well"
+		}
 		return engine.Errorf(engine.OutOfMemory, "the run needs %s but %s are available (weights %s, gradients %s, optimizer %s, "+
-			"activations %s, encoders %s); lower the resolution, batch size or adapter rank, or train an adapter with frozen weights in bf16",
+			"activations %s, encoders %s); %s",
 			engine.Bytes(plan.Total), engine.Bytes(plan.Available), engine.Bytes(plan.Weights), engine.Bytes(plan.Gradients), engine.Bytes(plan.Optimizer),
-			engine.Bytes(plan.Activations), engine.Bytes(plan.Encoders))
+			engine.Bytes(plan.Activations), engine.Bytes(plan.Encoders), remedy)
 	}
 	return nil
 }
