@@ -243,6 +243,10 @@ func (b *builder) arrange(s *set) error {
 			m.Filtered = append(m.Filtered, Problem{s.source.path(p.name), reason})
 			continue
 		}
+		if reason := oversize(f.size, placement); reason != "" {
+			m.Bad = append(m.Bad, Problem{s.source.path(p.name), reason})
+			continue
+		}
 		geometry.crop(&placement, random)
 		if f.empty {
 			empty++

@@ -96,6 +96,25 @@ func (g *geometry) place(picture Size, random func() *generator) (p Placement, r
 	return Placement{Bucket: bucket, Resize: resized(picture, bucket, scale)}, ""
 }
 
+// Limits of a picture after resizing, which neither pictures nor buckets of any use come near; the area is what an engine
+// resizes to at most.
+const (
+	maxEdge = 1 << 16
+	maxArea = 1 << 28
+)
+
+// oversize says why a picture cannot be resized as its placement wants; "" if it can.
+func oversize(picture Size, p Placement) string {
+	edge, remedy := max(p.Resize.Width, p.Resize.Height), "crop or remove it, or leave it out by its aspect ratio"
+	if edge > maxEdge {
+		return fmt.Sprintf("%v would be resized to %v for bucket %v, and an edge has at most %d pixels; %s", picture, p.Resize, p.Bucket, maxEdge, remedy)
+	}
+	if p.Resize.area() > maxArea {
+		return fmt.Sprintf("%v would be resized to %v for bucket %v, and a picture has at most %d pixels; %s", picture, p.Resize, p.Bucket, maxArea, remedy)
+	}
+	return ""
+}
+
 // crop moves the cut-out of a placement where the dataset's Crop wants it;
 // random draws left, then top, from the generator.
 func (g *geometry) crop(p *Placement, random func() *generator) {

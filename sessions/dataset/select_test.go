@@ -130,3 +130,32 @@ func TestBrokenCaptionFilter(t *testing.T) {
 	_, err := build(t, Request{Datasets: []job.Dataset{{ID: "d", Folder: dir, Resolution: 16, CaptionFilters: []string{"s/(/x/"}}}})
 	assert.ErrorContains(t, err, "dataset d: caption filter")
 }
+
+func TestPicturesThatWouldBeTooLargeAreBad(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		dataset job.Dataset
+		width   int
+		height  int
+		want    string // empty: it can be used
+	}{
+		{"a square of a line", job.Dataset{Resolution: 64, Square: true}, 30000, 1, "long.png: 30000x1 would be resized to 1920000x64 for bucket 64x64, and an edge has at most 65536 pixels; crop or remove it"},
+		{"a bucket of a line", job.Dataset{Resolution: 64}, 30000, 1, "long.png: 30000x1 would be resized to 1920000x64 for bucket 1920000x64, and an edge has at most 65536 pixels"},
+		{"a large square of a panorama", job.Dataset{Resolution: 16384, Square: true}, 2000, 1000, "would be resized to 32768x16384 for bucket 16384x16384, and a picture has at most 268435456 pixels"},
+		{"a panorama", job.Dataset{Resolution: 64, Square: true}, 500, 1, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.dataset.ID = "d"
+			tt.dataset.Folder = writeFolder(t, map[string]string{"long.png": pngBytes(t, tt.width, tt.height), "ok.png": pngBytes(t, 64, 64)})
+			_, err := build(t, Request{Datasets: []job.Dataset{tt.dataset}})
+			if tt.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, tt.want)
+			m, err := build(t, Request{Datasets: []job.Dataset{tt.dataset}, SkipBad: true})
+			require.NoError(t, err)
+			assert.Equal(t, []string{"d/ok.png"}, names(m))
+		})
+	}
+}

@@ -140,4 +140,10 @@ func TestReadFile(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, IsJob(doc))
 	require.Equal(t, "run", doc["config"].(map[string]any)["name"])
+	for _, text := range []string{"job: extension\n", "---\njob: extension\n", `{"job": "extension"}`} {
+		require.NoError(t, os.WriteFile(path, []byte("\ufeff"+text), 0o600))
+		doc, err := ReadFile(path)
+		require.NoError(t, err, "with a byte order mark")
+		require.Equal(t, map[string]any{"job": "extension"}, doc)
+	}
 }

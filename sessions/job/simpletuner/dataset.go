@@ -243,7 +243,13 @@ func (e *entry) folder(d *job.Dataset) {
 	if !e.t.allowed(e.field(name), path) {
 		return
 	}
-	if stat, err := os.Stat(path); err != nil || !stat.IsDir() {
+	target, linkErr := os.Readlink(path)
+	switch stat, err := os.Stat(path); {
+	case linkErr == nil && (err != nil || !stat.IsDir()):
+		e.t.refuse(e.field(name), "%s is a link to %s, which is not a folder on this machine; mend the link, or name the folder itself", path, target)
+	case linkErr == nil:
+		e.t.notice("%s: %s is a link to %s; pictures are read from there", e.field(name), path, target)
+	case err != nil || !stat.IsDir():
 		e.t.refuse(e.field(name), "%s is not a folder on this machine", path)
 	}
 	d.Folder = path
@@ -315,7 +321,7 @@ func (e *entry) filterLines(value any) []string {
 			e.t.refuseOnce(field, "%v", err)
 			return nil
 		}
-		for line := range strings.Lines(string(data)) {
+		for line := range strings.Lines(strings.TrimPrefix(string(data), "\ufeff")) {
 			if line = strings.TrimRight(line, "\r\n"); line != "" {
 				lines = append(lines, line)
 			}

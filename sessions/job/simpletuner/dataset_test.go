@@ -26,7 +26,7 @@ type fieldCase struct {
 func assertFields(t *testing.T, tests []fieldCase) {
 	t.Helper()
 	roots := makeRoots(t)
-	writeConfig(t, roots, "filters.txt", "bad \ns/a/b/\n\n")
+	writeConfig(t, roots, "filters.txt", "\ufeffbad \ns/a/b/\n\n")
 	base := job.Dataset{ID: "demo", Folder: filepath.Join(roots.Datasets, "demo"), Captions: job.CaptionsFilename, Resolution: 1024,
 		ResolutionType: job.ResolutionArea, BucketStep: 64, AspectRounding: 2, BucketStyle: "simpletuner", Crop: "random", Repeats: 1}
 	for _, test := range tests {
@@ -146,6 +146,22 @@ func TestDatasetsThatAreRefused(t *testing.T) {
 	} {
 		_, err := withDataset(t, roots, test.changes)
 		require.ErrorContains(t, err, test.problem, "%v", test.changes)
+	}
+}
+
+func TestFoldersThatAreLinks(t *testing.T) {
+	roots := makeRoots(t)
+	pictures := t.TempDir()
+	for name, target := range map[string]string{"whole": pictures, "broken": "/no/such/folder", "round": "round", "file": "/dev/null"} {
+		require.NoError(t, os.Symlink(target, filepath.Join(roots.Datasets, name)))
+	}
+	got, err := withDataset(t, roots, map[string]any{"instance_data_dir": "whole"})
+	require.NoError(t, err)
+	require.Equal(t, filepath.Join(roots.Datasets, "whole"), got.Job.Datasets[0].Folder)
+	require.Contains(t, strings.Join(got.Notices, "\n"), "whole is a link to "+pictures+"; pictures are read from there")
+	for name, target := range map[string]string{"broken": "/no/such/folder", "round": "round", "file": "/dev/null"} {
+		_, err := withDataset(t, roots, map[string]any{"instance_data_dir": name})
+		require.ErrorContains(t, err, "dataset demo: instance_data_dir: "+filepath.Join(roots.Datasets, name)+" is a link to "+target+", which is not a folder on this machine; mend the link")
 	}
 }
 
