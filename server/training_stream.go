@@ -28,7 +28,8 @@ var trainingStreamSpec = Spec{
 	Headers: []Field{{Name: "Last-Event-ID", Kind: job.Int, Doc: "id of the last event of a stream of events that broke"}},
 	Answers: []Answer{
 		{Status: http.StatusOK, Media: mediaEvents, Doc: "the events of the current job from its first one on, " +
-			"then those of later jobs, each as {\"job_id\", \"event\"}; with a WebSocket upgrade the same objects are its frames"},
+			"then those of later jobs, each as {\"job_id\", \"event\"}; with a WebSocket upgrade the same objects are its frames, where a picture that " +
+			"would make one longer than a MiB is a smaller JPEG"},
 		{Status: http.StatusNotFound, Doc: "neither an upgrade to a WebSocket nor Accept: text/event-stream"},
 	},
 }
@@ -134,7 +135,7 @@ func writeFrame(conn *websocket.Conn, object encoded) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(object.writeTo(w), w.Close())
+	return errors.Join(object.within(largestMessage).writeTo(w), w.Close())
 }
 
 func (s *Server) writeFrames(ctx context.Context, conn *websocket.Conn) error {
