@@ -2,7 +2,8 @@
 // the only table of routes.
 //
 // Handlers run on fasthttp: a *fiber.Ctx and the strings it returns are reused after the handler, so what is kept is copied,
-// and nothing tells a stream that its client left, so it looks at the connection now and then.
+// and nothing tells a stream that its client left, so it looks at the connection now and then. A request's own context is
+// not one to wait with: it only tells of the shutdown, and fasthttp changes it then without a lock.
 package server
 
 import (

@@ -216,7 +216,9 @@ func (s *Server) abortSession(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	if err := session.Abort(c.Context()); err != nil && !errors.Is(err, sessions.ErrFinished) {
+	ctx, cancel := context.WithTimeout(context.Background(), startWait)
+	defer cancel()
+	if err := session.Abort(ctx); err != nil && !errors.Is(err, sessions.ErrFinished) {
 		return err
 	}
 	return c.Status(http.StatusAccepted).JSON(statusOf(session.Snapshot()))

@@ -184,7 +184,9 @@ func (s *Server) getEvents(c *fiber.Ctx) error {
 	since := queryInt(c, "since", 0)
 	if !wantsEvents(c) {
 		limit := queryInt(c, "limit", eventsPage)
-		events, err := session.Events(c.Context(), since, int(min(limit, eventsPage)))
+		ctx, cancel := s.until()
+		defer cancel()
+		events, err := session.Events(ctx, since, int(min(limit, eventsPage)))
 		if err != nil {
 			return err
 		}

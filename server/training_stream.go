@@ -42,7 +42,9 @@ func (s *Server) trainingStream(c *fiber.Ctx) error {
 	case !wantsEvents(c):
 		return failure(http.StatusNotFound, "this is a stream: connect with a WebSocket, or send Accept: text/event-stream")
 	}
-	after, err := s.beginningOfJob(c.Context())
+	ctx, cancel := s.until()
+	defer cancel()
+	after, err := s.beginningOfJob(ctx)
 	if err != nil {
 		return err
 	}
