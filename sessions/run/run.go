@@ -125,6 +125,9 @@ func (r *run) work(ctx context.Context) error {
 func (r *run) prepare(ctx context.Context) error {
 	ctx, cancel := r.control.onEnd(ctx)
 	defer cancel()
+	if err := r.checkPipeline(); err != nil {
+		return err
+	}
 	if err := r.scan(ctx); err != nil {
 		return err
 	}

@@ -149,6 +149,26 @@ func TestAFullModelOfSimpleTunerIsAPipeline(t *testing.T) {
 	assert.Empty(t, leftovers)
 }
 
+// A model that no pipeline can be made of is refused before the training, not at its last step.
+func TestAModelWithALinkInACircleIsRefusedAtOnce(t *testing.T) {
+	for name, target := range map[string]string{"up": "..", "itself": "../vae", "by way of another": "../text_encoder", "nowhere": "none"} {
+		t.Run(name, func(t *testing.T) {
+			j := simpleTuner(t, t.TempDir())
+			j.Engine.Adapter = nil
+			model := j.Engine.Model
+			require.NoError(t, os.Symlink(target, filepath.Join(model, "vae", "link")))
+			if name == "by way of another" {
+				require.NoError(t, os.Symlink("../vae", filepath.Join(model, "text_encoder", "link")))
+			}
+			r, _, err := whole(t, j)
+			require.ErrorContains(t, err, filepath.Join("vae", "link"))
+			require.ErrorContains(t, err, "remove the link")
+			assert.Empty(t, r.steps)
+			assert.NoDirExists(t, filepath.Join(j.RunDir(), "pipeline"))
+		})
+	}
+}
+
 func TestAPipelineDoesNotHoldTheRunThatLiesInTheModel(t *testing.T) {
 	j := simpleTuner(t, t.TempDir())
 	j.Engine.Adapter = nil
@@ -163,8 +183,14 @@ func TestAPipelineDoesNotHoldTheRunThatLiesInTheModel(t *testing.T) {
 func TestAPipelineThatCannotBeWrittenIsAnErrorButTheCheckpointCounts(t *testing.T) {
 	j := simpleTuner(t, t.TempDir())
 	j.Engine.Adapter = nil
-	require.NoError(t, os.Symlink("nowhere", filepath.Join(j.Engine.Model, "scheduler")))
-	r, _, err := whole(t, j)
+	r, control := &recorder{}, NewControl()
+	control.Allow(20)
+	r.onStep = func(step int64) {
+		if step == 20 { // until then the model was whole
+			assert.NoError(t, os.Symlink("nowhere", filepath.Join(j.Engine.Model, "scheduler")))
+		}
+	}
+	_, err := runJob(t, j, control, r)
 	require.ErrorContains(t, err, "write pipeline of step 20")
 	steps, reasons := r.saved()
 	assert.Equal(t, []int64{20}, steps)
