@@ -144,7 +144,7 @@ type textSettings struct {
 // the data set.
 func (r *run) fillImages(ctx context.Context, c *cache.Cache) ([]string, error) {
 	samples, dropped := r.data.manifest.Samples, map[int]bool{}
-	bad, verdict := collectBad(samples)
+	bad, verdict := r.collectBad(samples)
 	if r.job.SkipBadImages {
 		bad, verdict = r.dropBad(samples, dropped), nil
 	}
@@ -195,14 +195,17 @@ func (r *run) fillLatents(ctx context.Context, c *cache.Cache, samples []dataset
 	return f.fill(ctx, recipes)
 }
 
-// collectBad returns what makes one error of all the pictures of a chunk that cannot be decoded.
-func collectBad(samples []dataset.Sample) (bad func(k int, err error), verdict func() error) {
+// collectBad returns what makes one error of all the pictures that cannot be decoded. Each is told at once, for the others
+// may take long.
+func (r *run) collectBad(samples []dataset.Sample) (bad func(k int, err error), verdict func() error) {
 	var problems []dataset.Problem
 	named := map[string]bool{} // a picture may be in several samples
 	bad = func(k int, err error) {
 		if path := samples[k].Path; !named[path] {
 			named[path] = true
-			problems = append(problems, dataset.Problem{Path: path, Reason: err.Error()})
+			problem := dataset.Problem{Path: path, Reason: err.Error()}
+			problems = append(problems, problem)
+			r.reporter.Log("picture cannot be used; the run ends when all others are read: " + problem.String())
 		}
 	}
 	verdict = func() error {

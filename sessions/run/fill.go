@@ -18,7 +18,7 @@ type filler struct {
 	encode func(ctx context.Context, missing []int, out []string) error
 	// bad is told of each item of a chunk that cannot be encoded. Without bad the error ends the filling.
 	bad func(position int, err error)
-	// verdict, asked after each chunk, tells whether to go on without the bad ones; nil goes on.
+	// verdict, asked when all others are made, tells whether to go on without the bad ones; nil goes on.
 	verdict func() error
 
 	keys  []cache.Key
@@ -39,14 +39,14 @@ func (f *filler) fill(ctx context.Context, recipes []cache.Recipe) ([]string, er
 		if err := f.make(ctx, chunk); err != nil {
 			return nil, err
 		}
-		if f.verdict != nil {
-			if err := f.verdict(); err != nil {
-				return nil, err
-			}
-		}
 		r.stage.done += int64(len(chunk))
 	}
 	r.stage = stageProgress{}
+	if f.verdict != nil {
+		if err := f.verdict(); err != nil {
+			return nil, err
+		}
+	}
 	files := make([]string, len(recipes))
 	for i, key := range f.keys {
 		files[i] = f.paths[key]

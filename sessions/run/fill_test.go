@@ -2,7 +2,11 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"image"
+	"image/color"
+	"image/png"
 	"os"
 	"path/filepath"
 	"strings"
@@ -125,4 +129,43 @@ func TestThePrecisionOfTheRunDoesNotChangeLatents(t *testing.T) {
 		require.NoError(t, err)
 	}
 	assert.Equal(t, 5+4+4, encoded, "five pictures once, three captions and the empty one twice")
+}
+
+// pickyEngine cannot decode pictures whose name says so.
+type pickyEngine struct{ fake.Engine }
+
+func (e *pickyEngine) Open(ctx context.Context, c engine.Config, s engine.Sink) (engine.Session, error) {
+	session, err := e.Engine.Open(ctx, c, s)
+	return &pickySession{session}, err
+}
+
+type pickySession struct{ engine.Session }
+
+func (s *pickySession) EncodeImages(ctx context.Context, items []engine.ImageItem) error {
+	for _, item := range items {
+		if strings.Contains(item.Path, "bad") {
+			return engine.Errorf(engine.Invalid, "%s cannot be decoded", item.Path)
+		}
+	}
+	return s.Session.EncodeImages(ctx, items)
+}
+
+func TestAllPicturesThatCannotBeDecodedAreNamedInOneRun(t *testing.T) {
+	j := fixture.Job(t, t.TempDir())
+	for i := range imagesAtOnce + 10 {
+		name := fmt.Sprintf("%03d.png", i)
+		if i == 2 || i == imagesAtOnce+5 { // in two chunks
+			name = "bad-" + name
+		}
+		picture := image.NewPaletted(image.Rect(0, 0, 64, 64), color.Palette{color.RGBA{G: uint8(i), A: 255}})
+		file, err := os.Create(filepath.Join(j.Datasets[0].Folder, name))
+		require.NoError(t, err)
+		require.NoError(t, errors.Join(png.Encode(file, picture), file.Close()))
+	}
+	r := &recorder{}
+	_, err := Run(context.Background(), Request{Job: j, CacheDir: t.TempDir()}, &pickyEngine{}, NewControl(), r)
+	require.ErrorContains(t, err, "bad-002.png")
+	require.ErrorContains(t, err, fmt.Sprintf("bad-%03d.png", imagesAtOnce+5))
+	assert.Empty(t, r.steps)
+	assert.Contains(t, strings.Join(r.logs, "\n"), "the run ends when all others are read")
 }
