@@ -12,6 +12,8 @@ const (
 	headerLimit = 16 << 10
 	// maxConnections bounds the open connections, streams among them.
 	maxConnections = 4096
+	// hashedAtOnce bounds the checkpoints that are read whole at one time, which takes the disk from the training.
+	hashedAtOnce = 2
 )
 
 // Limits bound what clients can make the server hold. Zero values are the defaults.
@@ -44,6 +46,15 @@ func (s *Server) enterStream() (leave func(), err error) {
 		return nil, failure(http.StatusServiceUnavailable, "all %d streams are in use; close some, or read pages of events instead", limit)
 	}
 	return func() { s.streams.Add(-1) }, nil
+}
+
+// enterHashing counts a checkpoint that is read until the function that it returns is called.
+func (s *Server) enterHashing() (leave func(), err error) {
+	if s.hashing.Add(1) > hashedAtOnce {
+		s.hashing.Add(-1)
+		return nil, failure(http.StatusServiceUnavailable, "%d checkpoints are being read already; try again when they are done", hashedAtOnce)
+	}
+	return func() { s.hashing.Add(-1) }, nil
 }
 
 // checkRoom refuses another session when too many are at work.

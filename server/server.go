@@ -60,6 +60,7 @@ type Server struct {
 	open      map[endpoint]bool // what is answered without a token
 	document  []byte            // the OpenAPI document
 	streams   atomic.Int64      // open ones
+	hashing   atomic.Int64      // checkpoints that are read whole
 	closing   chan struct{}     // closed by Shutdown; streams end
 	hub       *hub
 	upgrade   fiber.Handler              // to a WebSocket

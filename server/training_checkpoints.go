@@ -130,8 +130,9 @@ type checkedCheckpoint struct {
 }
 
 var validateCheckpointSpec = Spec{
-	Query:   []Field{outputDirField},
-	Answers: []Answer{{Status: http.StatusOK, Doc: "whether every file of the checkpoint is as it was written", Example: checkedCheckpoint{}}, foreignFolder},
+	Query: []Field{outputDirField},
+	Answers: []Answer{{Status: http.StatusOK, Doc: "whether every file of the checkpoint is as it was written", Example: checkedCheckpoint{}}, foreignFolder,
+		{Status: http.StatusServiceUnavailable, Doc: "as many checkpoints as are read at one time are being read", Example: detail{}}},
 }
 
 // validateCheckpoint reads a checkpoint whole and compares it with its manifest.
@@ -152,6 +153,11 @@ func (s *Server) validateCheckpoint(c *fiber.Ctx) error {
 		answer.Message = "Not the name of a checkpoint; those are checkpoint-STEP or checkpoint-STEP-rolling"
 		return c.JSON(answer)
 	}
+	leave, err := s.enterHashing()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	manifest, err := checkpoint.Verify(filepath.Join(dir, name))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

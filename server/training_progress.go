@@ -38,8 +38,12 @@ func progressOf(s *sessions.Session, now sessions.Snapshot, e sessions.StepEvent
 	}
 	if len(now.Epochs) > 0 {
 		accumulation := int64(job.Accumulation())
-		p.Epoch = now.Epochs.At(e.Step*accumulation-1) + 1
-		p.TotalEpochs = now.Epochs.At(end*accumulation-1) + 1
+		next := e.MicroBatch
+		if next == 0 {
+			next = e.Step * accumulation
+		}
+		p.Epoch = now.Epochs.At(next-1) + 1
+		p.TotalEpochs = now.Epochs.At(next+(end-e.Step)*accumulation-1) + 1
 	}
 	return p
 }

@@ -112,6 +112,9 @@ type StepEvent struct {
 	LR       float64 `json:"lr"`
 	GradNorm float64 `json:"grad_norm"`
 	Seconds  float64 `json:"seconds"`
+	// MicroBatch is the index of the next micro-batch, over all epochs. It is not Step times those of a step where that
+	// number has changed between two workers. 0: not known, in events of older versions.
+	MicroBatch int64 `json:"micro_batch,omitempty"`
 	// Recovered steps were trained before the session lost its worker or its server, and reported after that.
 	Recovered bool `json:"recovered,omitempty"`
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/stepd/stepd/sessions/checkpoint"
@@ -21,6 +22,8 @@ func (a *actor) handle(m worker.Message) {
 		a.session.log.add(m.Line)
 	case worker.TypeWarning:
 		a.warn(m.Line)
+	case worker.TypeSettled:
+		a.settled(m.Line)
 	case worker.TypeProgress:
 		a.progress(*m.Progress)
 	case worker.TypePlan:
@@ -66,6 +69,13 @@ func (a *actor) warn(message string) {
 	}
 	a.emit(KindWarning, MessageEvent{Message: message})
 	a.session.log.add("warning: " + message)
+}
+
+// settled takes a warning that is over out of the snapshot; its event stays.
+func (a *actor) settled(message string) {
+	a.state.Warnings = slices.DeleteFunc(slices.Clone(a.state.Warnings), func(warning string) bool { return warning == message })
+	a.change.dirty = true
+	a.session.log.add("this is over: " + message)
 }
 
 // stageInterval is the least time between two events of progress.
@@ -168,7 +178,11 @@ func (a *actor) syncCheckpoints(kept []*checkpoint.Info) {
 func (a *actor) step(e engine.StepEvent) {
 	a.state.Completed = e.Step
 	a.state.Epoch = a.epochOf(e.Step)
-	a.report(StepEvent{Attempt: a.state.Attempt, Step: e.Step, Epoch: a.state.Epoch, Loss: e.Loss, LR: e.LR, GradNorm: e.GradNorm, Seconds: e.Seconds})
+	report := StepEvent{Attempt: a.state.Attempt, Step: e.Step, Epoch: a.state.Epoch, Loss: e.Loss, LR: e.LR, GradNorm: e.GradNorm, Seconds: e.Seconds}
+	if a.ready != nil {
+		report.MicroBatch = a.ready.BatchAt(e.Step)
+	}
+	a.report(report)
 }
 
 // takeOver makes the events of steps that led to a checkpoint and that nobody could report: those of a worker whose server

@@ -14,13 +14,17 @@ import (
 func (r *run) whenSpace(ctx context.Context, what string, work func() error) error {
 	ending, cancel := r.control.onEnd(ctx)
 	defer cancel()
-	for warned := false; ; warned = true {
+	for warning := ""; ; {
 		err := work()
+		if err == nil && warning != "" {
+			r.reporter.Settled(warning)
+		}
 		if err == nil || !isDiskFull(err) || ending.Err() != nil {
 			return err
 		}
-		if !warned {
-			r.reporter.Warning(fmt.Sprintf("the disk is full; the run waits until there is space for the %s: %v", what, err))
+		if warning == "" {
+			warning = fmt.Sprintf("the disk is full; the run waits until there is space for the %s: %v", what, err)
+			r.reporter.Warning(warning)
 		}
 		retry := time.NewTimer(r.request.DiskRetry)
 		select {

@@ -52,11 +52,13 @@ func TestAFullDiskIsWaitedFor(t *testing.T) {
 		assert.Contains(t, r.warnings[0], "disk is full")
 		if abort {
 			require.ErrorIs(t, err, syscall.ENOSPC)
+			assert.Empty(t, r.settled)
 			continue
 		}
 		require.NoError(t, err)
 		assert.Equal(t, Completed, outcome)
 		assert.Len(t, r.checkpoints, 1)
+		assert.Equal(t, r.warnings, r.settled, "nobody is told any more that the disk is full")
 	}
 }
 

@@ -19,6 +19,8 @@ type Reporter interface {
 	Log(line string)
 	// Warning takes a remark that belongs among the session's events.
 	Warning(message string)
+	// Settled says that what a Warning told is over.
+	Settled(warning string)
 	// Admit returns when the memory of the plan may be used, or with an error when it never may.
 	Admit(ctx context.Context, plan engine.Plan) error
 	// Ready says that the model is loaded and where training starts.
@@ -82,6 +84,15 @@ func (r Ready) nextEpochs(step, every int64) int64 {
 // endsEpochs tells whether step completes a multiple of every epochs.
 func (r Ready) endsEpochs(step, every int64) bool {
 	return step > r.Step && r.nextEpochs(step-1, every) == step
+}
+
+// followsEpochs tells whether the step before the first one of this run completed a multiple of every epochs.
+func (r Ready) followsEpochs(every int64) bool {
+	if every <= 0 {
+		return false
+	}
+	before := max(r.FirstBatch-r.Accumulation, 0)
+	return r.Epochs.At(r.FirstBatch)/every > r.Epochs.At(before)/every
 }
 
 // nextShare is nextEpochs for a number of epochs that need not be whole.

@@ -28,6 +28,7 @@ type recorder struct {
 	previews    []Preview
 	scripts     []Script
 	warnings    []string
+	settled     []string
 	logs        []string
 	paused      []int64
 	ready       Ready
@@ -54,6 +55,7 @@ func (r *recorder) Log(line string) {
 	defer r.mu.Unlock()
 	r.logs = append(r.logs, line)
 }
+func (r *recorder) Settled(warning string) { r.settled = append(r.settled, warning) }
 func (r *recorder) Warning(message string) { r.warnings = append(r.warnings, message) }
 func (r *recorder) Admit(_ context.Context, plan engine.Plan) error {
 	if r.admit != nil {

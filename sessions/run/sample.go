@@ -76,7 +76,7 @@ func (r *run) missedPictures() bool {
 	if r.step == 0 || r.validation() != nil || len(sampling.Prompts) == 0 {
 		return false
 	}
-	due := isMultiple(r.step, sampling.Every) || sampling.Last && r.step >= r.job.End()
+	due := isMultiple(r.step, sampling.Every) || r.ready.followsEpochs(sampling.EveryEpochs) || sampling.Last && r.step >= r.job.End()
 	return due && !arePictured(r.job, r.step, r.pictureKeys())
 }
 

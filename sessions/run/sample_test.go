@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/stepd/stepd/internal/fixture"
+	"github.com/stepd/stepd/sessions/dataset"
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/engine/fake"
 	"github.com/stepd/stepd/sessions/job"
@@ -103,6 +104,22 @@ func TestPicturesThatAKillPreventedAreMadeByTheNextRun(t *testing.T) {
 		r, _, err = whole(t, j)
 		require.NoError(t, err)
 		assert.Empty(t, r.samples, "they are there")
+	}
+}
+
+func TestPicturesOfAnEpochThatAKillPreventedAreMadeByTheNextRun(t *testing.T) {
+	j := simpleTuner(t, t.TempDir())
+	j.Sampling.Every, j.Sampling.EveryEpochs, j.Steps = 0, 2, 11 // three micro-batches are an epoch, two a step
+	killed := *j
+	killed.Sampling = job.Sampling{}
+	stopAt(t, &killed, 9)
+	r, outcome, err := whole(t, j)
+	require.NoError(t, err)
+	assert.Equal(t, Completed, outcome)
+	assert.Equal(t, []int64{9}, r.sampledSteps())
+	for first, want := range map[int64]bool{0: false, 2: false, 5: false, 6: true, 7: true, 8: false, 12: true} {
+		ready := Ready{FirstBatch: first, Epochs: dataset.Epochs{{Batches: 3}}, Accumulation: 2}
+		assert.Equal(t, want, ready.followsEpochs(2), "micro-batch %d", first)
 	}
 }
 

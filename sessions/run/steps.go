@@ -25,7 +25,8 @@ type Steps struct {
 
 // Step is one of them.
 type Step struct {
-	Epoch int64 `json:"epoch"`
+	Epoch      int64 `json:"epoch"`
+	MicroBatch int64 `json:"micro_batch"` // the next one
 	engine.StepEvent
 	Evaluation *Evaluation `json:"evaluation,omitempty"` // after the step
 }

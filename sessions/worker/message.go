@@ -39,6 +39,7 @@ const (
 	TypeHello        Type = "hello"         // Hello; the first message
 	TypeLog          Type = "log"           // Line
 	TypeWarning      Type = "warning"       // Line
+	TypeSettled      Type = "settled"       // Line: a warning that is over
 	TypeProgress     Type = "progress"      // Progress
 	TypePlan         Type = "plan"          // ID, Plan: may this memory be used?
 	TypeReady        Type = "ready"         // Ready

@@ -256,6 +256,7 @@ func (r *reporter) OnProgress(e engine.ProgressEvent) {
 }
 func (r *reporter) Log(line string)       { r.send(Message{Type: TypeLog, Line: line}) }
 func (r *reporter) Warning(line string)   { r.send(Message{Type: TypeWarning, Line: line}) }
+func (r *reporter) Settled(line string)   { r.send(Message{Type: TypeSettled, Line: line}) }
 func (r *reporter) Ready(ready run.Ready) { r.send(Message{Type: TypeReady, Ready: &ready}) }
 func (r *reporter) Sample(s run.Sample)   { r.send(Message{Type: TypeSample, Sample: &s}) }
 func (r *reporter) Preview(p run.Preview) { r.send(Message{Type: TypePreview, Preview: &p}) }
