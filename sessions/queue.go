@@ -88,8 +88,12 @@ func (a *actor) moveUp() {
 	}
 }
 
-// leaveQueue gives the turn to the next when the session has ended and its worker is gone.
+// leaveQueue gives the turn to the next when the session has ended and its worker is gone, and both are durable: else a
+// restart would find two sessions at work.
 func (a *actor) leaveQueue() {
+	if a.blocked != nil || a.change.dirty {
+		return
+	}
 	if a.session.queue != "" && a.worker == nil && !a.starting && (a.deleting || a.state.State.Terminal()) {
 		a.session.manager.queues.leave(a.session)
 	}

@@ -1,6 +1,7 @@
 package sessions
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -206,4 +207,35 @@ func TestWhereToStartCountsForTheFirstWorkerOnly(t *testing.T) {
 	_, result := grant(t, s, 2)
 	assert.True(t, result.Consumed)
 	assert.Equal(t, int64(5), result.Snapshot.Completed)
+}
+
+func TestTheTurnPassesOnWhenTheEndIsDurable(t *testing.T) {
+	dir := t.TempDir()
+	m := open(t, dir, Options{})
+	_, queued := queueOfThree(t, m, dir)
+	waitState(t, queued[0], Running)
+	a := newActor(queued[0], Snapshot{State: Completed}, nil)
+	a.blocked = errors.New("the index takes nothing")
+	a.leaveQueue()
+	assert.Equal(t, 0, m.queues.position(queued[0]), "a restart would find two sessions at work")
+	a.blocked, a.change.dirty = nil, true
+	a.leaveQueue()
+	assert.Equal(t, 0, m.queues.position(queued[0]))
+	a.change.dirty = false
+	a.leaveQueue()
+	assert.Equal(t, -1, m.queues.position(queued[0]))
+}
+
+func TestAWarningThatIsOverLeavesTheSnapshot(t *testing.T) {
+	dir := t.TempDir()
+	s := create(t, open(t, dir, Options{}), CreateRequest{ID: "s", Job: fixture.Job(t, dir)})
+	waitState(t, s, Paused)
+	a := newActor(s, Snapshot{}, nil)
+	a.handle(worker.Message{Type: worker.TypeWarning, Line: "one"})
+	a.handle(worker.Message{Type: worker.TypeWarning, Line: "two"})
+	published := a.state.Warnings
+	a.handle(worker.Message{Type: worker.TypeSettled, Line: "one"})
+	assert.Equal(t, []string{"two"}, a.state.Warnings)
+	assert.Equal(t, []string{"one", "two"}, published, "readers may have the old list")
+	assert.Len(t, a.change.update.Events, 2, "events stay")
 }
