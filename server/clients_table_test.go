@@ -45,6 +45,11 @@ var idleExchanges = []exchange{
 	{method: "GET", path: "/api/models/pixart/flavours", reads: []string{"flavours"}},
 	{method: "GET", path: "/api/models/nothing", status: http.StatusNotFound, says: []string{"Model family 'nothing' not found"}},
 	{method: "GET", path: "/api/queue", reads: []string{"jobs"}},
+	{method: "GET", path: "/api/queue/stats", reads: []string{"by_status", "queue_depth", "running", "max_concurrent", "user_max_concurrent",
+		"team_max_concurrent", "enable_fair_share"}},
+	{method: "POST", path: "/api/queue/submit", body: answer{"config_name": "default", "no_wait": false, "any_gpu": false, "for_approval": false,
+		"target": "auto"}, reads: []string{"success", "job_id", "status", "queue_position", "requires_approval", "error"}, says: []string{`"success":false`, "--model_family"}},
+	{method: "POST", path: "/api/queue/submit", body: answer{"config_name": "nothing"}, status: http.StatusNotFound, reads: []string{"detail"}},
 	{method: "GET", path: "/nothing", status: http.StatusNotFound, says: []string{`{"detail":"Not Found"}`}},
 	{method: "PATCH", path: "/api/training/status", status: http.StatusMethodNotAllowed, says: []string{`{"detail":"Method Not Allowed"}`}},
 }

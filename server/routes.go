@@ -110,6 +110,8 @@ var routes = []Route{
 	{http.MethodGet, "/api/training/checkpoints/validate/:name", tagTraining, Token, "compare a checkpoint with its manifest", (*Server).validateCheckpoint, validateCheckpointSpec},
 
 	{http.MethodGet, "/api/queue", tagTraining, Token, "the jobs that have not ended", (*Server).listQueue, listQueueSpec},
+	{http.MethodGet, "/api/queue/stats", tagTraining, Token, "how many jobs wait, run and have ended", (*Server).countQueue, queueStatsSpec},
+	{http.MethodPost, "/api/queue/submit", tagTraining, Token, "start a job with the options of an environment", (*Server).submitToQueue, submitQueueSpec},
 	{http.MethodPost, "/api/queue/:id/cancel", tagTraining, Token, "stop a job, also one that waits for its turn", (*Server).cancelQueued, cancelQueueSpec},
 	{http.MethodGet, "/api/models", tagTraining, Token, "model families that can be trained", (*Server).listFamilies, listFamiliesSpec},
 	{http.MethodGet, "/api/models/:name", tagTraining, Token, "a model family", (*Server).getFamily, getFamilySpec},
