@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"sort"
 	"time"
+
+	"github.com/stepd/stepd/internal/trial"
 )
 
 // Steps of the demo: granted in portions, with a kill in the third.
@@ -56,29 +58,15 @@ type demo struct {
 }
 
 func prepare(program, source, out string) (*demo, error) {
-	paths := []*string{&program, &source, &out}
-	for _, path := range paths {
-		absolute, err := filepath.Abs(*path)
-		if err != nil {
-			return nil, err
-		}
-		*path = absolute
-	}
-	if err := os.RemoveAll(out); err != nil {
+	if err := trial.Workspace(&out, &program, &source); err != nil {
 		return nil, err
 	}
 	d := &demo{source: source, out: out, server: &server{program: program, out: out, log: filepath.Join(out, "server.log")}}
 	if err := d.readPictures(); err != nil {
 		return nil, err
 	}
-	model := filepath.Join(out, "model")
-	if err := os.CopyFS(model, os.DirFS(filepath.Join(source, "model"))); err != nil {
-		return nil, fmt.Errorf("copy the model folder: %w", err)
-	}
-	transformer := filepath.Join(model, "transformer")
 	fmt.Println("making a transformer with random weights")
-	err := d.server.command("init-model", "pixart", "--config", filepath.Join(transformer, "config.json"), "--seed", "1", "--out", transformer)
-	return d, err
+	return d, trial.MakeModel(program, filepath.Join(source, "model"), filepath.Join(out, "model"), nil)
 }
 
 func (d *demo) readPictures() error {

@@ -1,17 +1,16 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
+	"context"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/stepd/stepd/internal/trial"
 )
 
 // server is the `stepd serve` process that the demo talks to.
@@ -22,24 +21,13 @@ type server struct {
 	process           *exec.Cmd
 }
 
-// command runs another subcommand of the program to its end.
-func (s *server) command(args ...string) error {
-	output, err := exec.Command(s.program, args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("stepd %s: %w\n%s", args[0], err, output)
-	}
-	return nil
-}
-
 // start runs the server and waits until it answers. A second start uses the same address and data folder.
 func (s *server) start() error {
 	if s.address == "" {
-		free, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+		var err error
+		if s.address, err = trial.FreeAddress(); err != nil {
 			return err
 		}
-		s.address = free.Addr().String()
-		_ = free.Close()
 	}
 	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -83,33 +71,5 @@ func (s *server) stop() error {
 
 // call sends a request with an optional JSON body and decodes the answer into reply, if that is not nil.
 func (s *server) call(method, path string, body, reply any) error {
-	var content io.Reader
-	if body != nil {
-		data, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		content = bytes.NewReader(data)
-	}
-	request, err := http.NewRequest(method, "http://"+s.address+path, content)
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	data, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	if response.StatusCode >= 300 {
-		return fmt.Errorf("%s %s: %s: %s", method, path, response.Status, data)
-	}
-	if reply == nil {
-		return nil
-	}
-	return json.Unmarshal(data, reply)
+	return trial.JSON(context.Background(), method, "http://"+s.address+path, nil, body, reply)
 }

@@ -1,10 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/stepd/stepd/internal/trial"
 )
 
 // server is the `stepd serve` process that the commands talk to.
@@ -27,12 +29,10 @@ func (s *server) log() string { return filepath.Join(s.dir, "server.log") }
 
 // start runs the server in the workspace and waits until it answers.
 func (s *server) start() error {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	var err error
+	if s.address, err = trial.FreeAddress(); err != nil {
 		return err
 	}
-	s.address = free.Addr().String()
-	_ = free.Close()
 	log, err := os.Create(s.log())
 	if err != nil {
 		return err
@@ -69,21 +69,7 @@ func (s *server) stop() error {
 
 // get decodes a JSON answer into reply, if that is not nil.
 func (s *server) get(path string, reply any) error {
-	response, err := http.Get("http://" + s.address + path)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	data, err := io.ReadAll(response.Body)
-	switch {
-	case err != nil:
-		return err
-	case response.StatusCode != http.StatusOK:
-		return fmt.Errorf("GET %s: %s: %s", path, response.Status, data)
-	case reply == nil:
-		return nil
-	}
-	return json.Unmarshal(data, reply)
+	return trial.JSON(context.Background(), "GET", "http://"+s.address+path, nil, nil, reply)
 }
 
 // receiver stands for the https://example.com of the tutorial's webhook.

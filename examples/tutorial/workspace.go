@@ -1,17 +1,17 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
 	"image/png"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
 	"golang.org/x/image/draw"
+
+	"github.com/stepd/stepd/internal/trial"
 )
 
 // workspace is the folder in which the commands run: what the tutorial calls the SimpleTuner checkout.
@@ -29,14 +29,7 @@ const (
 
 // newWorkspace makes the model folder and the datasets that the tutorial expects to be there.
 func newWorkspace(program, source, out string) (*workspace, error) {
-	for _, path := range []*string{&program, &source, &out} {
-		absolute, err := filepath.Abs(*path)
-		if err != nil {
-			return nil, err
-		}
-		*path = absolute
-	}
-	if err := os.RemoveAll(out); err != nil {
+	if err := trial.Workspace(&out, &program, &source); err != nil {
 		return nil, err
 	}
 	w := &workspace{program: program, dir: out, paths: strings.NewReplacer("/data/", out+"/data/", "/workspace/", out+"/workspace/", "/tmp/", out+"/tmp/")}
@@ -57,34 +50,8 @@ func newWorkspace(program, source, out string) (*workspace, error) {
 // makeModel makes a transformer so small that thousands of steps at a megapixel take minutes on two cores: 256 tokens of
 // 64×64 pixels, one layer.
 func (w *workspace) makeModel(source string) error {
-	model := filepath.Join(w.dir, "models", modelName)
-	if err := os.CopyFS(model, os.DirFS(source)); err != nil {
-		return err
-	}
-	path := filepath.Join(model, "transformer", "config.json")
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	var config map[string]any
-	if err := json.Unmarshal(data, &config); err != nil {
-		return err
-	}
-	for name, value := range map[string]int{"num_layers": 1, "num_attention_heads": 2, "attention_head_dim": 32, "cross_attention_dim": 64,
-		"patch_size": 16, "sample_size": 256} {
-		config[name] = value
-	}
-	if data, err = json.Marshal(config); err != nil {
-		return err
-	}
-	if err := os.WriteFile(path, data, 0o644); err != nil {
-		return err
-	}
-	output, err := exec.Command(w.program, "init-model", "pixart", "--config", path, "--seed", "1", "--out", filepath.Dir(path)).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("stepd init-model: %w\n%s", err, output)
-	}
-	return nil
+	return trial.MakeModel(w.program, source, filepath.Join(w.dir, "models", modelName), map[string]int{"num_layers": 1, "num_attention_heads": 2,
+		"attention_head_dim": 32, "cross_attention_dim": 64, "patch_size": 16, "sample_size": 256})
 }
 
 // makePictures enlarges the pictures; one dataset has captions in text files, the other in file names.

@@ -3,54 +3,20 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"mime/multipart"
 	"net/http"
 	"regexp"
 
+	"github.com/stepd/stepd/internal/trial"
 	"github.com/stepd/stepd/sessions"
 )
 
-// call sends a request and returns the answer's body; anything but success is an error.
-func (s *target) call(ctx context.Context, method, path, kind string, body []byte) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, method, "http://"+s.address+path, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	request.Close = true // the server of the next request is another one
-	if kind != "" {
-		request.Header.Set("Content-Type", kind)
-	}
-	reply, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer reply.Body.Close()
-	data, err := io.ReadAll(reply.Body)
-	if err != nil {
-		return nil, err
-	}
-	if reply.StatusCode >= 300 {
-		return nil, fmt.Errorf("%s %s: %s: %s", method, path, reply.Status, data)
-	}
-	return data, nil
-}
+// closing asks for a connection of its own: the server of the next request is another one.
+func closing() http.Header { return http.Header{"Connection": {"close"}} }
 
 func (s *target) json(ctx context.Context, method, path string, body, reply any) error {
-	var data []byte
-	if body != nil {
-		var err error
-		if data, err = json.Marshal(body); err != nil {
-			return err
-		}
-	}
-	data, err := s.call(ctx, method, path, "application/json", data)
-	if err != nil || reply == nil {
-		return err
-	}
-	return json.Unmarshal(data, reply)
+	return trial.JSON(ctx, method, "http://"+s.address+path, closing(), body, reply)
 }
 
 // status is what the loop wants to know of a session.
@@ -64,8 +30,15 @@ type status struct {
 func (s *target) status(ctx context.Context, id string) (status, error) {
 	var now status
 	err := s.json(ctx, "GET", "/sessions/"+id, nil, &now)
+	if err == nil && now.Status == "" {
+		err = fmt.Errorf("session %s: the answer has no status", id)
+	}
 	if err == nil && now.Status == string(sessions.Failed) {
-		err = fmt.Errorf("session %s failed: %s", id, *now.Error)
+		reason := "it does not say why"
+		if now.Error != nil {
+			reason = *now.Error
+		}
+		err = fmt.Errorf("session %s failed: %s", id, reason)
 	}
 	if err == nil && now.Completed > now.Allowed && now.Status != string(sessions.Initializing) {
 		err = fmt.Errorf("session %s has trained %d of %d allowed steps", id, now.Completed, now.Allowed)
@@ -91,30 +64,20 @@ func (s *target) events(ctx context.Context, id string, after int64) ([]sessions
 
 // grant asks for steps twice with one key: the second request must add nothing.
 func (s *target) grant(ctx context.Context, id, key string, steps int64) error {
+	header := closing()
+	header.Set("Idempotency-Key", key)
 	for i := range 2 {
-		body, err := json.Marshal(map[string]any{"steps": steps, "timeout": 0})
-		if err != nil {
-			return err
-		}
-		request, err := http.NewRequestWithContext(ctx, "POST", "http://"+s.address+"/sessions/"+id+"/steps", bytes.NewReader(body))
-		if err != nil {
-			return err
-		}
-		request.Close = true
-		request.Header.Set("Idempotency-Key", key)
-		request.Header.Set("Content-Type", "application/json")
-		reply, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return err
-		}
 		var answer struct {
-			Result struct{ Granted int64 }
-			Status status
+			Result *struct{ Granted int64 }
 		}
-		err = json.NewDecoder(reply.Body).Decode(&answer)
-		_ = reply.Body.Close()
-		if err != nil || reply.StatusCode != http.StatusOK || answer.Result.Granted != steps {
-			return fmt.Errorf("grant %d of %d steps: %s, granted %d: %w", i+1, steps, reply.Status, answer.Result.Granted, err)
+		err := trial.JSON(ctx, "POST", "http://"+s.address+"/sessions/"+id+"/steps", header, map[string]any{"steps": steps, "timeout": 0}, &answer)
+		switch {
+		case err != nil:
+			return err
+		case answer.Result == nil:
+			return fmt.Errorf("grant %d of %d steps: the answer has no result", i+1, steps)
+		case answer.Result.Granted != steps:
+			return fmt.Errorf("grant %d of %d steps: %d were granted", i+1, steps, answer.Result.Granted)
 		}
 	}
 	return nil
@@ -134,7 +97,9 @@ func (s *target) startTraining(ctx context.Context, form map[string]string) (str
 	if err := writer.Close(); err != nil {
 		return "", err
 	}
-	page, err := s.call(ctx, "POST", "/api/training/start", writer.FormDataContentType(), body.Bytes())
+	header := closing()
+	header.Set("Content-Type", writer.FormDataContentType())
+	page, err := trial.Call(ctx, "POST", "http://"+s.address+"/api/training/start", header, body.Bytes())
 	if err != nil {
 		return "", err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -177,4 +178,32 @@ func (l *ledger) redone() (count int) {
 		}
 	}
 	return count
+}
+
+// checkStop looks at what a polite stop of the server has left behind the events seen before it: an end of the run, or the
+// interruption of one whose newest checkpoint is of its last step. It tells whether there was a step to be saved.
+func (l *ledger) checkStop(seen int) (checked bool, err error) {
+	for i, e := range l.events {
+		var change sessions.StateEvent
+		if e.Kind != sessions.KindState || json.Unmarshal(e.Data, &change) != nil {
+			continue
+		}
+		if change.To.Terminal() {
+			return false, nil // before the stop reached it
+		}
+		if i < seen || change.To != sessions.Interrupted {
+			continue
+		}
+		before := ledger{events: l.events[:i]}
+		last, err := before.position()
+		if err != nil || last == 0 {
+			return false, err
+		}
+		list, err := before.checkpoints()
+		if err == nil && (len(list) == 0 || list[len(list)-1].Step != last) {
+			err = fmt.Errorf("the server was stopped after step %d, but the newest checkpoint is not of that step", last)
+		}
+		return true, err
+	}
+	return false, errors.New("the server was stopped, but no event tells what became of the run")
 }

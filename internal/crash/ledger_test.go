@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -40,4 +42,59 @@ func TestTheLedgerFindsWhatMustNotHappen(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestThePoliteStopIsChecked plants what a stop must not leave, or leave untold.
+func TestThePoliteStopIsChecked(t *testing.T) {
+	state := func(text string) sessions.Event { return sessions.Event{Kind: sessions.KindState, Data: []byte(text)} }
+	step := sessions.Event{Kind: sessions.KindStep, Data: []byte(`{"attempt":1,"step":7}`)}
+	saved := func(text string) sessions.Event {
+		return sessions.Event{Kind: sessions.KindCheckpoint, Data: []byte(text)}
+	}
+	running, stopped := state(`{"to":"running"}`), state(`{"to":"interrupted","completed":7}`)
+	tests := []struct {
+		name    string
+		seen    int
+		events  []sessions.Event
+		checked bool
+		want    string
+	}{
+		{"saved", 2, []sessions.Event{running, step, saved(`{"step":7,"path":"a"}`), stopped}, true, ""},
+		{"not saved", 2, []sessions.Event{running, saved(`{"step":5,"path":"a"}`), step, stopped}, true, "after step 7"},
+		{"nothing saved", 2, []sessions.Event{running, step, stopped}, true, "after step 7"},
+		{"no step yet", 1, []sessions.Event{running, state(`{"to":"interrupted"}`)}, false, ""},
+		{"completed", 1, []sessions.Event{running, state(`{"to":"completed"}`)}, false, ""},
+		{"nothing told", 2, []sessions.Event{running, step}, false, "no event tells"},
+		{"only an earlier stop told", 4, []sessions.Event{running, step, saved(`{"step":7,"path":"a"}`), stopped}, false, "no event tells"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			checked, err := (&ledger{events: test.events}).checkStop(test.seen)
+			assert.Equal(t, test.checked, checked)
+			if test.want == "" {
+				assert.NoError(t, err)
+			} else {
+				assert.ErrorContains(t, err, test.want)
+			}
+		})
+	}
+}
+
+// TestTheClientSurvivesAnyAnswer has a server that answers with less than it should.
+func TestTheClientSurvivesAnyAnswer(t *testing.T) {
+	for answer, want := range map[string]string{`{}`: "", `null`: "", `[]`: "", ``: "", `{"status":"error"}`: "does not say why",
+		`{"status":"error","error":"no space"}`: "no space", `{"status":"running","completed_steps":3,"allowed_steps":2}`: "3 of 2 allowed steps"} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(answer)) }))
+		s := &target{address: server.Listener.Addr().String()}
+		_, err := s.status(t.Context(), "s")
+		assert.ErrorContains(t, err, want, answer)
+		assert.Error(t, s.grant(t.Context(), "s", "key", 3), answer)
+		_, err = s.startTraining(t.Context(), nil)
+		assert.Error(t, err, answer)
+		server.Close()
+	}
+	never := &target{}
+	assert.ErrorIs(t, never.kill(t.Context()), errNotStarted)
+	assert.ErrorIs(t, never.terminate(), errNotStarted)
+	assert.Zero(t, never.worker())
 }

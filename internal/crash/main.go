@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"github.com/stepd/stepd/internal/trial"
 )
 
 func main() {
@@ -32,14 +34,7 @@ func main() {
 }
 
 func crash(program, source, out string, kills int, seed uint64) error {
-	for _, path := range []*string{&program, &source, &out} {
-		absolute, err := filepath.Abs(*path)
-		if err != nil {
-			return err
-		}
-		*path = absolute
-	}
-	if err := os.RemoveAll(out); err != nil {
+	if err := trial.Workspace(&out, &program, &source); err != nil {
 		return err
 	}
 	p := plan{kills: kills, seed: seed, dir: out, model: filepath.Join(out, "model"), pictures: filepath.Join(source, "pictures"), resolution: 64,
@@ -48,7 +43,9 @@ func crash(program, source, out string, kills int, seed uint64) error {
 		command: func(address string) *exec.Cmd {
 			return exec.Command(program, "serve", "--listen", address, "--data", filepath.Join(out, "data"), "--config-dir", filepath.Join(out, "config"), "--no-auth")
 		}}
-	if err := makeModel(program, filepath.Join(source, "model"), p.model); err != nil {
+	// A transformer so small that a step takes milliseconds: one layer with one head of 64.
+	small := map[string]int{"num_layers": 1, "num_attention_heads": 1, "attention_head_dim": 64, "cross_attention_dim": 64}
+	if err := trial.MakeModel(program, filepath.Join(source, "model"), p.model, small); err != nil {
 		return err
 	}
 	if err := p.writeDataloader(); err != nil {
@@ -61,34 +58,6 @@ func crash(program, source, out string, kills int, seed uint64) error {
 		return err
 	}
 	fmt.Printf("%v in %.0f s (seed %d)\n", counts, time.Since(began).Seconds(), seed)
-	return nil
-}
-
-// makeModel copies the demo's model folder and gives it a transformer so small that a step takes milliseconds.
-func makeModel(program, source, model string) error {
-	if err := os.CopyFS(model, os.DirFS(source)); err != nil {
-		return fmt.Errorf("copy the model folder: %w", err)
-	}
-	path := filepath.Join(model, "transformer", "config.json")
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	var config map[string]any
-	if err := json.Unmarshal(data, &config); err != nil {
-		return err
-	}
-	config["num_layers"], config["num_attention_heads"], config["cross_attention_dim"] = 1, 1, config["attention_head_dim"]
-	if data, err = json.MarshalIndent(config, "", "  "); err != nil {
-		return err
-	}
-	if err := os.WriteFile(path, data, 0o644); err != nil {
-		return err
-	}
-	output, err := exec.Command(program, "init-model", "pixart", "--config", path, "--seed", "1", "--out", filepath.Dir(path)).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("stepd init-model: %w\n%s", err, output)
-	}
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -29,15 +28,6 @@ type target struct {
 	process *exec.Cmd
 }
 
-// freeAddress is a loopback address that nobody uses now.
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return listener.Addr().String(), listener.Close()
-}
-
 // start does not wait until the server answers.
 func (s *target) start() error {
 	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -45,10 +35,18 @@ func (s *target) start() error {
 		return err
 	}
 	defer log.Close()
-	s.process = s.command(s.address)
-	s.process.Stdout, s.process.Stderr = log, log
-	return s.process.Start()
+	s.process = nil
+	process := s.command(s.address)
+	process.Stdout, process.Stderr = log, log
+	if err := process.Start(); err != nil {
+		return err
+	}
+	s.process = process
+	return nil
 }
+
+// errNotStarted: the server was to be ended, and there is none.
+var errNotStarted = errors.New("the server could not be started")
 
 // ready waits until the server answers.
 func (s *target) ready(ctx context.Context) error {
@@ -63,6 +61,9 @@ func (s *target) ready(ctx context.Context) error {
 
 // kill ends the server with SIGKILL, as a power cut of its process, and waits until its workers have noticed.
 func (s *target) kill(ctx context.Context) error {
+	if s.process == nil {
+		return errNotStarted
+	}
 	workers := children(s.process.Process.Pid)
 	if err := s.process.Process.Kill(); err != nil {
 		return err
@@ -80,6 +81,9 @@ func (s *target) kill(ctx context.Context) error {
 
 // terminate ends the server with SIGTERM; it has to end in order.
 func (s *target) terminate() error {
+	if s.process == nil {
+		return errNotStarted
+	}
 	if err := s.process.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
@@ -93,6 +97,9 @@ func (s *target) terminate() error {
 
 // worker is the process id of a worker at work, 0 without one.
 func (s *target) worker() int {
+	if s.process == nil {
+		return 0
+	}
 	for _, pid := range children(s.process.Process.Pid) {
 		if alive(pid) {
 			return pid

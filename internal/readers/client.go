@@ -3,9 +3,8 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
+	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -13,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/stepd/stepd/internal/trial"
 )
 
 // client asks the server for steps.
@@ -70,38 +71,20 @@ func (c *client) turn(steps int, watching *crowd) (m measured, err error) {
 	return m, err
 }
 
-func (c *client) request(method, path string, body any) (*http.Request, error) {
-	data, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
+// path is the URL of something about the session.
+func (c *client) path(path string) string {
+	return c.url + "/sessions/" + url.PathEscape(c.session) + path
+}
+
+func (c *client) header() http.Header {
+	if c.token == "" {
+		return http.Header{}
 	}
-	request, err := http.NewRequest(method, c.url+"/sessions/"+url.PathEscape(c.session)+path, bytes.NewReader(data))
-	if err == nil && c.token != "" {
-		request.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	return request, err
+	return http.Header{"Authorization": {"Bearer " + c.token}}
 }
 
 func (c *client) call(method, path string, body, answer any) error {
-	request, err := c.request(method, path, body)
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	data, err := io.ReadAll(response.Body)
-	switch {
-	case err != nil:
-		return err
-	case response.StatusCode != http.StatusOK:
-		return fmt.Errorf("%s %s: %s: %s", method, path, response.Status, data)
-	case answer == nil:
-		return nil
-	}
-	return json.Unmarshal(data, answer)
+	return trial.JSON(context.Background(), method, c.path(path), c.header(), body, answer)
 }
 
 // ticksPerSecond is the unit of processor time in /proc.
@@ -141,10 +124,11 @@ const readerWait = time.Minute
 func (c *client) gather() (*crowd, error) {
 	all := &crowd{}
 	for i := range c.options.readers {
-		request, err := c.request("GET", fmt.Sprintf("/events?since=%d", c.newest), nil)
+		request, err := http.NewRequest("GET", c.path(fmt.Sprintf("/events?since=%d", c.newest)), nil)
 		if err != nil {
 			return nil, err
 		}
+		request.Header = c.header()
 		request.Header.Set("Accept", "text/event-stream")
 		conn, err := net.Dial("tcp", request.URL.Host)
 		if err != nil {
