@@ -61,7 +61,9 @@ func (s *Server) takeCallback(c *fiber.Ctx) error {
 		return failure(http.StatusRequestEntityTooLarge, "body: larger than %s without images, videos and audios; send less",
 			humanize.IBytes(largestCallback))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), callbackWait)
+	closing, cancel := s.until()
+	defer cancel()
+	ctx, cancel := context.WithTimeout(closing, callbackWait)
 	defer cancel()
 	if err := s.hub.post(ctx, callbackNames[form["type"].(string)], form); err != nil {
 		return err

@@ -41,7 +41,7 @@ func (h *hub) post(ctx context.Context, name string, form map[string]any) error 
 	case err := <-c.placed:
 		return err
 	case <-ctx.Done():
-		return ctx.Err()
+		return failure(http.StatusServiceUnavailable, "the callback got no place among the events in time; send it again")
 	}
 }
 

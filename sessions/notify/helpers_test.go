@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -113,6 +114,7 @@ type receiver struct {
 	mu     sync.Mutex
 	got    []received
 	news   chan struct{}
+	busy   atomic.Int64 // requests that are being answered
 }
 
 func newReceiver(t testing.TB, answer func(w http.ResponseWriter, number int, request received)) *receiver {
@@ -142,6 +144,8 @@ func trust(s *Service, r *receiver) {
 
 func (r *receiver) handler(answer func(w http.ResponseWriter, number int, request received)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		r.busy.Add(1)
+		defer r.busy.Add(-1)
 		body, _ := io.ReadAll(request.Body)
 		one := received{header: request.Header, body: body}
 		_ = json.Unmarshal(body, &one.object)
@@ -155,6 +159,13 @@ func (r *receiver) handler(answer func(w http.ResponseWriter, number int, reques
 			answer(w, number, one)
 		}
 	})
+}
+
+// settle ends what is on its way from a service that has stopped.
+func (r *receiver) settle(t testing.TB) {
+	t.Helper()
+	r.server.CloseClientConnections()
+	require.Eventually(t, func() bool { return r.busy.Load() == 0 }, testTimeout, time.Millisecond)
 }
 
 func (r *receiver) webhook() job.Webhook {

@@ -350,6 +350,7 @@ func TestARestartContinuesWhereTheServerEnded(t *testing.T) {
 			service.ledger.rows = map[rowKey]storeDelivery{}
 			service.ledger.mu.Unlock()
 		}
+		r.settle(t) // a request on its way would be told among those of the next service
 		start(t, m, Options{})
 		last := s.Snapshot().LastEvent
 		got := r.waitIndex(t, last)
