@@ -264,6 +264,7 @@ func (b *builder) arrange(s *set) error {
 		if i >= len(samples) {
 			geometry.crop(&sample.Placement, b.random(b.pictures+i))
 		}
+		sample.Number = b.pictures + i
 		m.Samples = append(m.Samples, sample.withCaptions()...)
 	}
 	b.pictures += len(samples) * copies(s.config)

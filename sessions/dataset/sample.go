@@ -49,6 +49,9 @@ type Sample struct {
 	// other and count as one: at each use, one of them is drawn.
 	Variant int `json:"variant,omitempty"`
 
+	// Number counts pictures and their mirrored copies, whatever their captions; random crops follow from it.
+	Number int `json:"number,omitempty"`
+
 	captions []string // all, while the manifest is built
 }
 
@@ -117,7 +120,7 @@ func (m *Manifest) Fingerprint() (string, error) {
 	hash := sha256.New()
 	encoder := json.NewEncoder(hash)
 	for _, s := range m.Samples {
-		s.ID, s.Dataset, s.Path = "", "", ""
+		s.ID, s.Dataset, s.Path, s.Number = "", "", "", 0
 		if err := encoder.Encode(s); err != nil {
 			return "", fmt.Errorf("fingerprint of %d samples: %w", len(m.Samples), err)
 		}

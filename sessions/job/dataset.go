@@ -121,6 +121,8 @@ type Dataset struct {
 	BucketStyle string `json:"bucket_style,omitempty"`
 	// Crop is "center", "corner" or "random"; empty: "center".
 	Crop string `json:"crop,omitempty"`
+	// NewCrops draws random crops anew in every epoch; otherwise a picture keeps its first one.
+	NewCrops bool `json:"new_crops,omitempty"`
 	// MaxSamples is the largest number of pictures used, drawn evenly from those that pass the filters; 0: all.
 	MaxSamples int `json:"max_samples,omitempty"`
 	// BatchSize is the number of samples of one micro-batch of the dataset; 0: that of the job. Datasets of different sizes

@@ -59,7 +59,7 @@ func (r *run) fill(ctx context.Context, c *cache.Cache) error {
 	for i, sample := range r.data.manifest.Samples {
 		samples[i] = engine.Sample{Latents: latents[i], Text: texts[sample.Caption]}
 	}
-	r.cached = samples
+	r.cached, r.texts = samples, texts
 	if err := r.session.SetSamples(samples, engine.TextFile{Path: texts[""]}); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package run
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/job"
@@ -14,11 +13,7 @@ func Plan(ctx context.Context, e engine.Engine, j *job.Job) (engine.Plan, error)
 	if err := r.scan(ctx); err != nil {
 		return engine.Plan{}, err
 	}
-	plan, err := e.Plan(ctx, j.Engine, r.data.shapes)
-	if err != nil {
-		return engine.Plan{}, fmt.Errorf("plan memory: %w", err)
-	}
-	return plan, nil
+	return r.planMemory(ctx)
 }
 
 // scanOnly hears what scanning the data reports, and keeps none of it.

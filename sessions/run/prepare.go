@@ -44,21 +44,24 @@ func (r *run) openFolder(ctx context.Context) (unlock func(), err error) {
 
 // plan refuses what does not fit, and waits until what does fit may be used.
 func (r *run) plan(ctx context.Context) error {
-	plan, err := r.engine.Plan(ctx, r.job.Engine, r.data.shapes)
+	plan, err := r.planMemory(ctx)
 	if err != nil {
-		return fmt.Errorf("plan memory: %w", err)
+		return err
 	}
 	if err := r.reporter.Admit(ctx, plan); err != nil || plan.Fits {
 		return err
 	}
 	// What was missing may have been in use by sessions that have ended since.
-	if plan, err = r.engine.Plan(ctx, r.job.Engine, r.data.shapes); err != nil {
-		return fmt.Errorf("plan memory: %w", err)
+	if plan, err = r.planMemory(ctx); err != nil {
+		return err
 	}
 	if !plan.Fits {
 		remedy := "lower the resolution, batch size or adapter rank, or train an adapter with frozen weights in bf16"
 		if len(r.data.evaluated) > 0 {
 			remedy += "; the datasets that are evaluated count as well"
+		}
+		if r.recrops() {
+			remedy += "; new crops in every epoch need the encoders beside the activations: leave them out, or set gradient_checkpointing"
 		}
 		return engine.Errorf(engine.OutOfMemory, "the run needs %s but %s are available (weights %s, gradients %s, optimizer %s, "+
 			"activations %s, encoders %s); %s",

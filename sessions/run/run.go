@@ -63,6 +63,8 @@ type run struct {
 	cursor  *dataset.Cursor
 	stage   stageProgress // changed only between calls of the engine
 	cached  []engine.Sample
+	texts   map[string]string // file of each caption
+	window  window
 	caching bool // the folder of caches was there
 
 	preview  int       // as in job.Sampling; 0 also after previews failed

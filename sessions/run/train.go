@@ -53,8 +53,15 @@ func (r *run) trainTo(ctx context.Context, boundary int64) error {
 	ctx, cancel := r.control.onRequest(ctx)
 	defer cancel()
 	for r.step < boundary && ctx.Err() == nil {
-		steps := r.nextSteps(min(boundary-r.step, chunk))
-		_, err := r.session.Train(ctx, steps)
+		count, err := r.cropSteps(ctx, min(boundary-r.step, chunk))
+		if err != nil {
+			if isCancelled(err) {
+				return nil
+			}
+			return err
+		}
+		steps := r.nextSteps(count)
+		_, err = r.session.Train(ctx, steps)
 		done := r.session.Step() - r.step
 		r.step += done
 		if done < int64(len(steps)) {
@@ -72,7 +79,7 @@ func (r *run) nextSteps(count int64) []engine.Step {
 	steps := make([]engine.Step, count)
 	for i := range steps {
 		for range r.job.Accumulation() {
-			steps[i].Batches = append(steps[i].Batches, r.cursor.Next())
+			steps[i].Batches = append(steps[i].Batches, r.shift(r.cursor.Next()))
 		}
 	}
 	return steps

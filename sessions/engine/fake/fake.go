@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"image"
 	_ "image/jpeg" // Probe reads these formats
 	_ "image/png"
@@ -117,6 +118,15 @@ func mix(a, b uint64) uint64 {
 
 // unit maps to [0, 1).
 func unit(x uint64) float64 { return float64(x>>11) / (1 << 53) }
+
+// identity follows from the entries of the cache that a sample is made of, wherever the cache is.
+func identity(s engine.Sample) uint64 {
+	hash := fnv.New64a()
+	for _, path := range []string{s.Latents, s.Text} {
+		_, _ = hash.Write([]byte(filepath.Base(filepath.Dir(path)) + "\n"))
+	}
+	return hash.Sum64()
+}
 
 func poisoned() error {
 	return engine.Errorf(engine.State, "the session was poisoned by an earlier error and can only be closed")

@@ -89,7 +89,7 @@ func (s *session) trainStep(ctx context.Context, step engine.Step) error {
 				return engine.Errorf(engine.Invalid, "%v", missing("sample", sample))
 			}
 			for i := range next.Weights {
-				gradient := unit(mix(seed, uint64(sample*weights+i))) - 0.5
+				gradient := unit(mix(seed, identity(s.samples[sample])+uint64(i))) - 0.5
 				next.Weights[i] += s.config.Optimizer.LR * (gradient - 0.1*next.Weights[i])
 			}
 		}

@@ -205,6 +205,7 @@ func (e *entry) image(embeds map[string]*entry) {
 	e.sizes(&d)
 	e.crop(&d)
 	if kind == "eval" {
+		d.NewCrops = false
 		t.evaluated = append(t.evaluated, d)
 		return
 	}
@@ -391,6 +392,9 @@ func (e *entry) crop(d *job.Dataset) {
 		d.Crop = style
 	default:
 		e.t.refuse(e.field("crop_style"), "%q is not supported by this version; use random, center or corner", style)
+	}
+	if d.NewCrops = e.flag("vae_cache_clear_each_epoch") && d.Crop == "random"; e.values["vae_cache_clear_each_epoch"] == true && !d.NewCrops {
+		e.t.notice("%s has no effect without crop_style random", e.field("vae_cache_clear_each_epoch"))
 	}
 	if !e.flag("crop") {
 		return

@@ -86,6 +86,8 @@ func TestFieldsOfShufflesAndSchedules(t *testing.T) {
 		}},
 		{map[string]any{"caption_shuffle": map[string]any{"enable": false, "count": 3}}, func(*job.Dataset) {}},
 		{map[string]any{"caption_shuffle": map[string]any{}}, func(*job.Dataset) {}},
+		{map[string]any{"vae_cache_clear_each_epoch": true}, func(d *job.Dataset) { d.NewCrops = true }},
+		{map[string]any{"vae_cache_clear_each_epoch": true, "crop_style": "corner"}, func(d *job.Dataset) { d.Crop = "corner" }},
 		{map[string]any{"train_batch_size": 3}, func(d *job.Dataset) { d.BatchSize = 3 }},
 		{map[string]any{"train_batch_size": 1}, func(*job.Dataset) {}}, // that of the option
 		{map[string]any{"start_epoch": 1, "start_step": 1, "end_epoch": 0, "end_step": nil}, func(*job.Dataset) {}},
@@ -189,6 +191,10 @@ func TestSeveralDatasets(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, got.Job.Datasets, 2)
 	require.Equal(t, job.MixShare, got.Job.Mixing)
+
+	got, err = several(t, roots, map[string]string{"vae_cache_clear_each_epoch": "true"}, map[string]any{}, map[string]any{"vae_cache_clear_each_epoch": false}, map[string]any{"crop_style": "center"})
+	require.NoError(t, err)
+	require.Equal(t, []bool{true, false, false}, []bool{got.Job.Datasets[0].NewCrops, got.Job.Datasets[1].NewCrops, got.Job.Datasets[2].NewCrops})
 
 	got, err = several(t, roots, nil, map[string]any{}, map[string]any{"train_batch_size": 2})
 	require.NoError(t, err)

@@ -5,7 +5,7 @@ import (
 )
 
 // trainingFields say how often and when a dataset is trained on.
-var trainingFields = []string{"repeats", "probability", "start_epoch", "end_epoch", "start_step", "end_step", "train_batch_size"}
+var trainingFields = []string{"repeats", "probability", "start_epoch", "end_epoch", "start_step", "end_step", "train_batch_size", "vae_cache_clear_each_epoch"}
 
 // forgetTraining drops the fields of an eval dataset that are about training.
 func (e *entry) forgetTraining() {
