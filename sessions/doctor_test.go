@@ -166,10 +166,21 @@ func TestARebuiltIndexKnowsWhatTheOldOneDid(t *testing.T) {
 func TestADeletedSessionDoesNotComeBackWithTheIndex(t *testing.T) {
 	dir := t.TempDir()
 	trainAndClose(t, dir)
+	kept := filepath.Join(dir, "output", "run", originFile)
+	require.FileExists(t, kept)
 	m := open(t, dir, Options{})
-	require.NoError(t, m.Delete(testContext(t), "s"))
+	s, err := m.Session("s")
+	require.NoError(t, err)
+	require.NoError(t, m.store.MarkDeleted(testContext(t), s.Key())) // and then the server is killed
 	require.NoError(t, m.Close(testContext(t)))
-	assert.NoFileExists(t, filepath.Join(dir, "output", "run", originFile))
+	m = open(t, dir, Options{})
+	assert.NoFileExists(t, kept)
+
+	again := create(t, m, CreateRequest{ID: "again", Job: fixture.Job(t, dir), Grant: 2})
+	waitState(t, again, Paused)
+	require.FileExists(t, kept)
+	require.NoError(t, m.Delete(testContext(t), "again"))
+	assert.NoFileExists(t, kept)
 }
 
 func TestACancellationSurvivesTheServer(t *testing.T) {

@@ -293,7 +293,6 @@ func (m *Manager) Delete(ctx context.Context, id string) error {
 	if !m.remove(s) {
 		return notFound(id)
 	}
-	s.forgetOrigin()
 	s.leave()
 	s.log.end()
 	go s.actor.post(s.actor.delete)

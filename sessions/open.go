@@ -81,6 +81,7 @@ func (m *Manager) load(ctx context.Context) error {
 	var restored []*Session
 	for _, row := range rows {
 		if row.Deleted {
+			forgetOrigin(row.RunDir, row.Key)
 			if err := m.store.Purge(ctx, row.Key); err != nil {
 				m.options.Logger.Warn("a deleted session is still in the index", zap.String("session", row.ID), zap.Error(err))
 			}

@@ -64,10 +64,10 @@ func (a *actor) keepEnd() {
 	a.session.keepOrigin(end)
 }
 
-// forgetOrigin lets a deleted session's run folder belong to nobody.
-func (s *Session) forgetOrigin() {
-	if kept, err := readOrigin(s.job.RunDir()); err == nil && kept.Key == s.key {
-		_ = os.Remove(filepath.Join(s.job.RunDir(), originFile)) // best effort: only a lost index would ask for it
+// forgetOrigin lets a deleted session's run folder belong to nobody, unless it is another session's by now.
+func forgetOrigin(runDir, key string) {
+	if kept, err := readOrigin(runDir); err == nil && kept.Key == key {
+		_ = os.Remove(filepath.Join(runDir, originFile)) // best effort: only a lost index would ask for it
 	}
 }
 
