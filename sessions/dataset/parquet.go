@@ -57,7 +57,8 @@ type tableColumn struct {
 }
 
 // column finds a column by the name that people see, which a list has at the top of its levels.
-func (t *table) column(name string, lists bool) (*tableColumn, error) {
+func (t *table) column(name string, lists bool) (c *tableColumn, err error) {
+	defer recoverTable(t.path, &err)
 	column := t.file.Root().Column(name)
 	if column == nil {
 		return nil, fmt.Errorf("%s has no column %q; it has %s", t.path, name, t.columnNames())
