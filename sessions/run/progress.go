@@ -72,7 +72,7 @@ func (r *run) sink() engine.Sink { return sink{r} }
 // OnStep implements engine.Sink.
 func (s sink) OnStep(e engine.StepEvent) {
 	s.run.lastStep = e
-	s.run.steps = append(s.run.steps, Step{Epoch: s.run.ready.EpochOf(e.Step), MicroBatch: s.run.ready.BatchAt(e.Step), StepEvent: e})
+	s.run.remember(Step{Epoch: s.run.ready.EpochOf(e.Step), MicroBatch: s.run.ready.BatchAt(e.Step), StepEvent: e})
 	s.run.reporter.OnStep(e)
 	if line := s.run.progress.line(e); line != "" {
 		s.run.reporter.Log(line)

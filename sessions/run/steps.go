@@ -46,9 +46,21 @@ func ReadSteps(checkpoint string) (steps Steps, err error) {
 	return steps, nil
 }
 
+// mostSteps bounds what a checkpoint tells. Steps that a supervisor has not heard of are those of a few seconds, however
+// rare checkpoints are.
+const mostSteps = 1 << 16
+
+func (r *run) remember(s Step) {
+	if len(r.steps) == 2*mostSteps {
+		r.steps = append([]Step(nil), r.steps[mostSteps:]...)
+	}
+	r.steps = append(r.steps, s)
+}
+
 // writeSteps is a part of every checkpoint.
 func (r *run) writeSteps(checkpoint string) error {
-	data, err := json.Marshal(Steps{Session: r.request.Session, Attempt: r.request.Attempt, Steps: r.steps})
+	newest := r.steps[max(len(r.steps)-mostSteps, 0):]
+	data, err := json.Marshal(Steps{Session: r.request.Session, Attempt: r.request.Attempt, Steps: newest})
 	if err != nil {
 		return fmt.Errorf("write steps as JSON: %w", err)
 	}
