@@ -1,9 +1,45 @@
 #include "backend/cpu/gemm.h"
 
+#include "backend/cpu/gemm_epilogue.h"
 #include "backend/cpu/gemm_internal.h"
 #include "base/error.h"
 
 namespace stepd::STEPD_ISA {
+namespace {
+
+// sums[j] = sum over k of A(j, k) for the rows [row, row+count) of a transposed A, count <= W. Values are summed in
+// runs of 64, and the runs in order, which keeps the rounding error of long rows small.
+void sum_rows(const Gemm& g, int64_t row, int count, float* sums) {
+    constexpr int64_t kRun = 64;
+    Vec total = set1(0.f);
+    for (int64_t begin = 0; begin < g.k; begin += kRun) {
+        Vec run = set1(0.f);
+        for (int64_t k = begin; k < std::min(g.k, begin + kRun); k++) run += load_elements(g.a, k, row, count);
+        total += run;
+    }
+    store_part(sums, total, count);
+}
+
+// g.a_row_sums in a pass of its own.
+void sum_all_rows(const Gemm& g, Pool& pool) {
+    constexpr int64_t kChunk = 64;  // whole cache lines of either type
+    pool.run(divide_up(g.m, kChunk), [&](int64_t ticket, int) {
+        int64_t end = std::min(g.m, (ticket + 1) * kChunk);
+        for (int64_t row = ticket * kChunk; row < end; row += W)
+            sum_rows(g, row, int(std::min<int64_t>(W, end - row)), g.a_row_sums + row);
+    });
+}
+
+// Multiply-adds that take as long as the work of one thread.
+double thread_time(const Gemm& g, const TileGrid& grid, int threads, const TileLimits& limits) {
+    int64_t tiles = divide_up(grid.tickets(), threads);
+    bool kept = grid.tile_rows * g.k <= limits.kept_values;
+    int64_t packed_rows = (kept ? divide_up(tiles, grid.col_tiles) : tiles) * grid.tile_rows;
+    return double(tiles * grid.tile_rows * grid.tile_cols) + limits.flop_per_packed_row * double(packed_rows) +
+           limits.flop_per_packed_col * double(tiles * grid.tile_cols);
+}
+
+}  // namespace
 
 TileGrid choose_grid(const Gemm& g, int threads, const TileLimits& limits) {
     constexpr double kTinyWork = 1 << 18;  // multiply-adds that take less time than waking a thread
@@ -20,9 +56,7 @@ TileGrid choose_grid(const Gemm& g, int threads, const TileLimits& limits) {
             grid.tile_cols = round_up(divide_up(g.n, c), limits.col_unit);
             grid.row_tiles = divide_up(g.m, grid.tile_rows);
             grid.col_tiles = divide_up(g.n, grid.tile_cols);
-            double ticket = double(grid.tile_rows * grid.tile_cols) +
-                            limits.flop_per_packed_value * double(grid.tile_rows + grid.tile_cols);
-            double time = double(divide_up(grid.tickets(), threads)) * ticket;
+            double time = thread_time(g, grid, threads, limits);
             bool enough = grid.tickets() >= wanted, best_enough = best.tickets() >= wanted;
             bool better = enough == best_enough ? time < best_time : enough;
             if (best.tickets() == 0 || better) best = grid, best_time = time;
@@ -42,11 +76,15 @@ size_t gemm_scratch_bytes(const Gemm& g, int threads) {
 void gemm_reserving(const Gemm& g, Pool& pool, size_t reserved) {
     STEPD_CHECK(g.m >= 0 && g.n >= 0 && g.k > 0, "gemm of ", g.m, " x ", g.n, " x ", g.k);
     if (g.m == 0 || g.n == 0) return;
-    if (few_rows_applies(g)) return gemm_few_rows(g, pool, reserved);
+    STEPD_CHECK(!g.a_row_sums || g.a_transposed, "row sums of a matrix product need a transposed A");
+    bool few_rows = few_rows_applies(g), amx = false;
 #ifdef STEPD_ISA_amx
-    if (amx_applies(g)) return gemm_amx(g, pool, reserved);
+    amx = !few_rows && amx_applies(g);
+    if (amx) gemm_amx(g, pool, reserved);
 #endif
-    gemm_fma(g, pool, reserved);
+    if (few_rows) gemm_few_rows(g, pool, reserved);
+    if (!few_rows && !amx) return gemm_fma(g, pool, reserved);  // sums the rows while it packs them
+    if (g.a_row_sums) sum_all_rows(g, pool);
 }
 
 void gemm(const Gemm& g, Pool& pool) { gemm_reserving(g, pool, 0); }

@@ -25,6 +25,9 @@ struct Gemm {
     bool b_transposed = false;
     Matrix c;  // [m,n]
 
+    // When set: a_row_sums[i] = sum_k A(i,k), a bias gradient beside a weight gradient.
+    float* a_row_sums = nullptr;
+
     // The epilogue, applied in this order to the f32 accumulator v of element (i,j):
     const Tensor* bias = nullptr;  // v += bias[j]
     Matrix pre;                    // when pre.data: pre[i,j] = v rounded to pre.dtype (what backward needs)

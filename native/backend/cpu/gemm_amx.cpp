@@ -19,7 +19,7 @@ namespace {
 constexpr int64_t kBlockSize = kStepRows * kStepRows;  // floats of a 32x32 block of C, as four 16x16 tiles
 constexpr int64_t kMaxSteps = 18;                      // k steps of a block: a B panel of 36 KiB
 constexpr int64_t kSlabBlocks = 3;                     // blocks along k for which the A rows of a ticket fit in L2
-constexpr TileLimits kLimits{256, 576, kStepRows, kStepRows, 8.0};
+constexpr TileLimits kLimits{256, 576, kStepRows, kStepRows, 8.0, 8.0, 0};
 
 // Geometry of the packed operands.
 struct Packed {

@@ -19,9 +19,11 @@ struct TileGrid {
 };
 
 struct TileLimits {
-    int64_t max_rows, max_cols;    // what keeps the operands of a tile in the second-level cache
-    int64_t row_unit, col_unit;    // rows and columns of the micro-kernel
-    double flop_per_packed_value;  // multiply-adds that take as long as packing one operand element
+    int64_t max_rows, max_cols;  // what keeps the operands of a tile in the second-level cache
+    int64_t row_unit, col_unit;  // rows and columns of the micro-kernel
+    // Multiply-adds for each k that take as long as packing an element of a row of A, or of a column of B.
+    double flop_per_packed_row, flop_per_packed_col;
+    int64_t kept_values;  // a thread keeps the packed rows of a tile for the tiles beside it when they are no more
 };
 
 // The grid with the least estimated time on `threads` threads: whole rounds of tickets, each with its packing.

@@ -75,9 +75,32 @@ void pack_rows(const T* src, int64_t ld, int64_t rows, int64_t depth, float* dst
         }
 }
 
+#ifdef __AVX512F__
+// dst[p][k][8] for the two panels p that start at row 0 and 8, and two k's: whole cache lines are written.
+template <class T>
+inline void pack_two_panels(const T* src, int64_t ld, int64_t depth, float* dst) {
+    __m512 first = load(src).v, second = load(src + ld).v;
+    _mm512_storeu_ps(dst, _mm512_shuffle_f32x4(first, second, 0x44));
+    _mm512_storeu_ps(dst + 8 * depth, _mm512_shuffle_f32x4(first, second, 0xee));
+}
+
+// As pack_columns(), for an even number of panels of 8 rows, all filled, and an even depth.
+template <class T>
+void pack_column_pairs(const T* src, int64_t ld, int64_t rows, int64_t depth, float* dst) {
+    constexpr int64_t kChunk = 8;
+    for (int64_t k0 = 0; k0 < depth; k0 += kChunk)
+        for (int64_t p0 = 0; p0 < rows; p0 += 16)
+            for (int64_t k = k0; k < depth && k < k0 + kChunk; k += 2)
+                pack_two_panels(src + k * ld + p0, ld, depth, dst + p0 * depth + k * 8);
+}
+#endif
+
 // Source stored k by k: element (row, k) at src[k*ld + row].
 template <int P, class T>
 void pack_columns(const T* src, int64_t ld, int64_t rows, int64_t depth, float* dst) {
+#ifdef __AVX512F__
+    if (P == 8 && rows % 16 == 0 && depth % 2 == 0) return pack_column_pairs(src, ld, rows, depth, dst);
+#endif
     constexpr int64_t kChunk = 8;  // k's taken at once, so that both reads and writes run over whole cache lines
     for (int64_t k0 = 0; k0 < depth; k0 += kChunk) {
         int64_t k1 = k0 + kChunk < depth ? k0 + kChunk : depth;

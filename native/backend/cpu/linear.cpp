@@ -38,39 +38,6 @@ Gemm input_gradient_product(const KernelArgs& k) {
     return g;
 }
 
-// out[j] = sum over rows of t(i, j) for the columns [col, col+count), count <= W. Rows are summed in runs of 64, and
-// the runs in order, which keeps the rounding error of long columns small.
-template <class T>
-void sum_columns(const T* t, int64_t rows, int64_t ld, int64_t col, int count, float* out) {
-    constexpr int64_t kRun = 64;
-    Vec total = set1(0.f);
-    for (int64_t begin = 0; begin < rows; begin += kRun) {
-        Vec run = set1(0.f);
-        for (int64_t i = begin; i < std::min(rows, begin + kRun); i++) {
-            const T* p = t + i * ld + col;
-            run += count == W ? load(p) : load_part(p, count);
-        }
-        total += run;
-    }
-    store_part(out + col, total, count);
-}
-
-// The bias gradient: db[M] = column sums of dy[rows, M].
-void sum_rows(const Tensor& dy, int64_t rows, const Tensor& db, Pool& pool) {
-    int64_t cols = db.numel();
-    int64_t chunk = 64;  // columns: whole cache lines of either type
-    pool.run(divide_up(cols, chunk), [&](int64_t ticket, int) {
-        int64_t end = std::min(cols, (ticket + 1) * chunk);
-        for (int64_t col = ticket * chunk; col < end; col += W) {
-            int count = int(std::min<int64_t>(W, end - col));
-            if (dy.dtype == DType::f32)
-                sum_columns(dy.f32(), rows, cols, col, count, db.f32());
-            else
-                sum_columns(dy.bf16(), rows, cols, col, count, db.f32());
-        }
-    });
-}
-
 }  // namespace
 
 void op_linear(const KernelArgs& k) { gemm(forward_product(k, k.out[0]), k.pool); }
@@ -114,8 +81,8 @@ void op_linear_dw(const KernelArgs& k) {
     g.a_transposed = true;
     g.b = matrix_of(x, g.n);
     g.c = matrix_of(k.out[0], g.n);
+    if (k.attr("bias", 0) != 0) g.a_row_sums = k.out[1].f32();
     gemm(g, k.pool);
-    if (k.attr("bias", 0) != 0) sum_rows(dy, g.k, k.out[1], k.pool);
 }
 
 }  // namespace stepd::STEPD_ISA
