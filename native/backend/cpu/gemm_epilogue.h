@@ -46,7 +46,7 @@ inline void finish(const Gemm& g, int64_t i, int64_t j, int count, Vec v) {
 
 // As finish() for whole vectors of a block, where C, the bias and every matrix of the epilogue have elements of type T
 // and the product has exactly these stages: asked once for a product instead of at every vector.
-template <class T, bool pre, bool with_gelu, bool with_gelu_grad, bool gate>
+template <class T, bool pre, bool with_gelu, bool gate>
 inline void finish_vectors(const Gemm& g, int64_t row, int64_t col, int64_t rows, int64_t cols, const float* v,
                            int64_t ldv) {
     auto at = [col](const Matrix& m, int64_t i) { return static_cast<T*>(m.data) + i * m.ld + col; };
@@ -59,7 +59,6 @@ inline void finish_vectors(const Gemm& g, int64_t row, int64_t col, int64_t rows
             if (bias) x += load(bias + j);
             if constexpr (pre) store(at(g.pre, i) + j, x);
             if constexpr (with_gelu) x = gelu(sizeof(T) == sizeof(bf16) ? round_to_bf16(x) : x);
-            if constexpr (with_gelu_grad) x = x * gelu_derivative(load(at(g.gelu_grad, i) + j));
             if constexpr (gate) x = x * load(at(g.gate, i / g.rows_per_gate) + j);
             if (add) x += load(add + j);
             store(c + j, x);
@@ -69,24 +68,23 @@ inline void finish_vectors(const Gemm& g, int64_t row, int64_t col, int64_t rows
 
 // Whether the bias and all matrices of the epilogue have the type of C.
 inline bool has_one_type(const Gemm& g) {
-    for (const Matrix* m : {&g.pre, &g.gelu_grad, &g.gate, &g.add})
+    for (const Matrix* m : {&g.pre, &g.gate, &g.add})
         if (m->data && m->dtype != g.c.dtype) return false;
     return !g.bias || g.bias->dtype == g.c.dtype;
 }
 
-// finish_vectors() for the stages that fused ops ask for; false when the product has others.
+// finish_vectors() for the stages that fused ops ask for; false when the product has others. The derivative of GELU is
+// not among them: it is faster one vector at a time.
 template <class T>
 inline bool finish_known_stages(const Gemm& g, int64_t row, int64_t col, int64_t rows, int64_t cols, const float* v,
                                 int64_t ldv) {
     switch ((g.pre.data ? 1 : 0) | (g.gelu ? 2 : 0) | (g.gelu_grad.data ? 4 : 0) | (g.gate.data ? 8 : 0)) {
         case 0:
-            return finish_vectors<T, false, false, false, false>(g, row, col, rows, cols, v, ldv), true;
+            return finish_vectors<T, false, false, false>(g, row, col, rows, cols, v, ldv), true;
         case 1 | 2:
-            return finish_vectors<T, true, true, false, false>(g, row, col, rows, cols, v, ldv), true;
-        case 4:
-            return finish_vectors<T, false, false, true, false>(g, row, col, rows, cols, v, ldv), true;
+            return finish_vectors<T, true, true, false>(g, row, col, rows, cols, v, ldv), true;
         case 1 | 8:
-            return finish_vectors<T, true, false, false, true>(g, row, col, rows, cols, v, ldv), true;
+            return finish_vectors<T, true, false, true>(g, row, col, rows, cols, v, ldv), true;
         default:
             return false;
     }
