@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/tickets.h"
+#include "base/tile_queue.h"
 
 namespace stepd {
 namespace {
@@ -30,6 +31,25 @@ TEST(Pool, RunsEveryTicketOnce) {
             for (int64_t t = 0; t < tickets; t++) EXPECT_EQ(calls[size_t(t)], 1) << "ticket " << t;
         }
     }
+}
+
+TEST(TileQueue, EveryTileIsTakenOnce) {
+    for (int threads : {1, 2, 5}) {
+        Pool pool(threads);
+        for (int64_t tiles : {1, 2, 3, 7, 64, 1000}) {
+            TileQueue queue(tiles, threads);
+            std::vector<int> taken(size_t(tiles), 0);  // plain ints: a tile taken twice at once is a data race
+            pool.run(tiles, [&](int64_t, int thread) { taken[size_t(queue.take(thread))]++; });
+            EXPECT_EQ(taken, std::vector<int>(size_t(tiles), 1)) << threads << " threads";
+        }
+    }
+}
+
+TEST(TileQueue, AThreadTakesItsOwnTilesInOrderAndThenTheLastOfTheFullest) {
+    TileQueue queue(6, 2);  // 0 1 2 and 3 4 5
+    std::vector<int64_t> taken;
+    for (int thread : {0, 0, 1, 0, 0, 0}) taken.push_back(queue.take(thread));
+    EXPECT_EQ(taken, (std::vector<int64_t>{0, 1, 3, 2, 5, 4}));
 }
 
 TEST(Pool, ManyShortRunsFollowEachOther) {

@@ -8,7 +8,7 @@
 #include "backend/cpu/gemm_internal.h"
 #include "backend/cpu/gemm_pack.h"
 #include "backend/cpu/gemm_prefetch.h"
-#include "backend/cpu/tile_queue.h"
+#include "base/tile_queue.h"
 
 namespace stepd::STEPD_ISA {
 namespace {

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace stepd::STEPD_ISA {
+namespace stepd {
 
 class TileQueue {
 public:
@@ -49,4 +49,4 @@ private:
     std::vector<Range> ranges_;
 };
 
-}  // namespace stepd::STEPD_ISA
+}  // namespace stepd
