@@ -2,8 +2,10 @@
 #include "train/session.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <fstream>
 
 #include "backend/cpu.h"
 #include "base/error.h"
@@ -254,6 +256,43 @@ TEST(Session, encodes_pictures_and_captions) {
     session->resume();
     item.crop_x = 20;
     EXPECT_EQ(error_of([&] { session->encode_images({item}); }).first, Code::invalid);
+}
+
+// Bytes of address space of this process. An arena is mapped by itself, so that it leaves at once when it is released.
+int64_t mapped_bytes() {
+    std::ifstream file("/proc/self/statm");
+    int64_t pages = 0;
+    file >> pages;
+    return pages * sysconf(_SC_PAGESIZE);
+}
+
+TEST(Session, encoding_between_steps_leaves_the_training_as_it_is_without_its_memory) {
+    const TinyModel& model = test::tiny_model();
+    SessionConfig config = tiny_config(model);
+    config.accumulation = 2;
+    ImageItem item;
+    item.path = std::string(STEPD_SOURCE_DIR) + "/examples/emoji/pictures/lemon.png";
+    item.resize_width = item.resize_height = item.width = item.height = 256;
+    item.out = model / "large.safetensors";
+    const TextItem caption{{7, 3, 1}, model / "between.safetensors"};
+    auto straight = open_session(model, config), encoding = open_session(model, config);
+    for (Session* session : {straight.get(), encoding.get()}) {
+        session->encode_images({item});
+        session->encode_text({caption});
+        std::vector<SampleFiles> samples = model.samples();
+        samples.push_back({item.out, caption.out});
+        session->set_samples(samples, model.empty());
+    }
+    const int64_t arena = plan_memory(Model(config), config, {{256, 256, 0, 1}}, 2).activations;
+    for (int64_t k = 0; k < 6; k += 2) {
+        const std::vector<TrainStep> step = {{{{k, {4}}, {k + 1, {0, 1}}}}};
+        straight->train(step);
+        encoding->train(step);
+        const int64_t before = mapped_bytes();
+        k == 0 ? encoding->encode_text({caption}) : encoding->encode_images({item});
+        EXPECT_LT(mapped_bytes(), before - arena / 2) << "of an arena of " << arena << " bytes";
+    }
+    EXPECT_EQ(checkpoint_of(*encoding), checkpoint_of(*straight));
 }
 
 TEST(Session, a_caption_means_the_same_whatever_its_padding) {

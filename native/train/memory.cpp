@@ -227,7 +227,8 @@ MemoryPlan plan_memory(const Model& model, const SessionConfig& config, const st
                 make_plan(graphs.record_training(bucket, objective.loss_kind(), true), options).report.arena_bytes);
     p.activations = arena_bytes + port_bytes;
     p.encoders = encoder_bytes(model, config, shapes, cancellation);
-    p.total = p.state() + std::max(p.activations, p.encoders);
+    // Pictures are made, and new crops encoded, while the arena is released and the inputs stay.
+    p.total = p.state() + port_bytes + std::max(arena_bytes, p.encoders);
     p.fits = p.total <= p.available;
     p.seconds = p.flop / (threads * flop_per_second(config.dtype)) +
                 double(p.gradients + 2 * (p.optimizer + p.ema)) / (threads * kOptimizerBytesPerSecond);

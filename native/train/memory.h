@@ -27,7 +27,7 @@ struct PixelShape {
 
 struct MemoryPlan {  // engine.Plan
     int64_t weights = 0, gradients = 0, optimizer = 0, ema = 0, activations = 0, encoders = 0, workspace = 0;
-    int64_t total = 0;  // peak: what stays, and the larger of activations and encoders
+    int64_t total = 0;  // peak: what stays, and the larger of the training's arena and the encoders
     int64_t available = 0;
     double flop = 0;     // of one optimizer step, in the largest bucket
     double seconds = 0;  // estimate

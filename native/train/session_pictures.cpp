@@ -46,6 +46,7 @@ Tensor view(std::vector<float>& values, const Shape& shape) { return {values.dat
 void Session::encode_images(const std::vector<ImageItem>& items) {
     for (const ImageItem& item : items) check(item);
     if (items.empty()) return;
+    trainer_->release_arena();  // between steps: the plan counts the larger of activations and encoders
     AutoencoderRunner autoencoder(model_.folder, model_.family, *backend_, &cancellation_);
     for (size_t i = 0; i < items.size(); i++) {
         cancellation_.check("encoding pictures");
@@ -63,6 +64,7 @@ void Session::encode_text(const std::vector<TextItem>& items) {
                       " tokens, more than config.text_tokens = ", config_.text_tokens);
     }
     if (items.empty()) return;
+    trainer_->release_arena();
     TextEncoderRunner encoder(model_.folder, model_.family, config_.dtype, *backend_, &cancellation_);
     for (size_t i = 0; i < items.size(); i++) {
         cancellation_.check("encoding captions");

@@ -26,7 +26,7 @@ type Engine interface {
 // Session is one loaded model with its trainable parameters and optimizer state.
 type Session interface {
 	// EncodeImages decodes, resizes, crops and encodes pictures to latent moments, one safetensors file each. It may be called
-	// between two calls of Train, and SetSamples after it, where crops are drawn anew.
+	// between two calls of Train, and SetSamples after it, where crops are drawn anew; it needs no memory beside what training does.
 	EncodeImages(ctx context.Context, items []ImageItem) error
 	// EncodeText encodes token ids to text embeddings, one safetensors file each.
 	EncodeText(ctx context.Context, items []TextItem) error

@@ -78,17 +78,3 @@ func (r *run) shift(batch engine.Batch) engine.Batch {
 	batch.Samples = shifted
 	return batch
 }
-
-// planMemory computes what the run needs. Crops that are drawn anew are encoded beside the activations of the training,
-// which otherwise come after the encoders.
-func (r *run) planMemory(ctx context.Context) (engine.Plan, error) {
-	plan, err := r.engine.Plan(ctx, r.job.Engine, r.data.shapes)
-	if err != nil {
-		return engine.Plan{}, fmt.Errorf("plan memory: %w", err)
-	}
-	if r.recrops() {
-		plan.Total += min(plan.Activations, plan.Encoders)
-		plan.Fits = plan.Fits && plan.Total <= plan.Available
-	}
-	return plan, nil
-}

@@ -127,30 +127,3 @@ func (s *encodingSession) EncodeImages(ctx context.Context, items []engine.Image
 	}
 	return s.Session.EncodeImages(ctx, items)
 }
-
-// memoryOf is an engine with this plan.
-type memoryOf struct {
-	fake.Engine
-	plan engine.Plan
-}
-
-func (e *memoryOf) Plan(context.Context, engine.Config, []engine.Shape) (engine.Plan, error) {
-	return e.plan, nil
-}
-
-func TestNewCropsCountTheEncodersBesideTheActivations(t *testing.T) {
-	j := fixture.Job(t, t.TempDir())
-	e := &memoryOf{plan: engine.Plan{Weights: 100, Activations: 30, Encoders: 50, Total: 150, Available: 170, Fits: true}}
-	plan, err := Plan(context.Background(), e, j)
-	require.NoError(t, err)
-	assert.True(t, plan.Fits)
-	recropped(j)
-	plan, err = Plan(context.Background(), e, j)
-	require.NoError(t, err)
-	assert.Equal(t, int64(180), plan.Total)
-	assert.False(t, plan.Fits)
-	control := NewControl()
-	control.Allow(1)
-	_, err = Run(context.Background(), Request{Job: j, CacheDir: t.TempDir()}, e, control, &recorder{})
-	assert.ErrorContains(t, err, "new crops in every epoch need the encoders beside the activations")
-}

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/stepd/stepd/sessions/engine"
 	"github.com/stepd/stepd/sessions/job"
@@ -14,6 +15,15 @@ func Plan(ctx context.Context, e engine.Engine, j *job.Job) (engine.Plan, error)
 		return engine.Plan{}, err
 	}
 	return r.planMemory(ctx)
+}
+
+// planMemory computes what the run needs.
+func (r *run) planMemory(ctx context.Context) (engine.Plan, error) {
+	plan, err := r.engine.Plan(ctx, r.job.Engine, r.data.shapes)
+	if err != nil {
+		return engine.Plan{}, fmt.Errorf("plan memory: %w", err)
+	}
+	return plan, nil
 }
 
 // scanOnly hears what scanning the data reports, and keeps none of it.

@@ -60,9 +60,6 @@ func (r *run) plan(ctx context.Context) error {
 		if len(r.data.evaluated) > 0 {
 			remedy += "; the datasets that are evaluated count as well"
 		}
-		if r.recrops() {
-			remedy += "; new crops in every epoch need the encoders beside the activations: leave them out, or set gradient_checkpointing"
-		}
 		return engine.Errorf(engine.OutOfMemory, "the run needs %s but %s are available (weights %s, gradients %s, optimizer %s, "+
 			"activations %s, encoders %s); %s",
 			engine.Bytes(plan.Total), engine.Bytes(plan.Available), engine.Bytes(plan.Weights), engine.Bytes(plan.Gradients), engine.Bytes(plan.Optimizer),
