@@ -48,15 +48,15 @@ func PlanJob(j *job.Job, samples []Sample) (*Plan, error) { return ContinueJob(j
 // ContinueJob is PlanJob for a run whose step number step ended before micro-batch batch, which tells where steps begin
 // after their number of micro-batches has changed.
 func ContinueJob(j *job.Job, samples []Sample, step, batch int64) (*Plan, error) {
-	numbers, batchSizes := map[string]int{}, []int{j.BatchSize}
-	if j.Mixing != "" || len(j.Datasets) == 1 {
-		batchSizes = make([]int, len(j.Datasets))
-		for i, d := range j.Datasets {
-			numbers[d.ID] = i
-			if batchSizes[i] = d.BatchSize; d.BatchSize == 0 {
-				batchSizes[i] = j.BatchSize
-			}
+	numbers, batchSizes := map[string]int{}, make([]int, len(j.Datasets))
+	for i := range j.Datasets {
+		batchSizes[i] = j.BatchSizeOf(&j.Datasets[i])
+		if j.Mixing != "" {
+			numbers[j.Datasets[i].ID] = i
 		}
+	}
+	if j.Mixing == "" && len(batchSizes) > 1 {
+		batchSizes = batchSizes[:1] // all are shuffled together, and have the same
 	}
 	p, err := newPlan(j.Engine.Seed, samples, func(s *Sample) int { return numbers[s.Dataset] }, batchSizes)
 	if err != nil {

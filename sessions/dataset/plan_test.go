@@ -134,6 +134,7 @@ func TestLargestBatches(t *testing.T) {
 		first, second int // of the buckets
 	}{
 		{"shuffled together", "", 0, 0, 6, 4},
+		{"shuffled together, with a size that is not the job's", "", 2, 2, 2, 2},
 		{"from one dataset each", job.MixShare, 0, 0, 4, 3},
 		{"with sizes of their own", job.MixUniform, 2, 8, 4, 2},
 		{"smaller than that of the job", job.MixUniform, 1, 2, 2, 1},

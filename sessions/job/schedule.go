@@ -22,13 +22,16 @@ func (j *Job) Scheduled() bool {
 
 // Separate tells whether datasets cannot be shuffled together: some come or leave, or have a batch size of their own.
 func (j *Job) Separate() bool {
-	size := func(d *Dataset) int {
-		if d.BatchSize > 0 {
-			return d.BatchSize
-		}
-		return j.BatchSize
+	differs := func(d *Dataset) bool { return j.BatchSizeOf(d) != j.BatchSizeOf(&j.Datasets[0]) }
+	return len(j.Datasets) > 1 && (j.Scheduled() || j.any(differs))
+}
+
+// BatchSizeOf is the number of samples of one micro-batch of a dataset to train on.
+func (j *Job) BatchSizeOf(d *Dataset) int {
+	if d.BatchSize > 0 {
+		return d.BatchSize
 	}
-	return len(j.Datasets) > 1 && (j.Scheduled() || j.any(func(d *Dataset) bool { return size(d) != size(&j.Datasets[0]) }))
+	return j.BatchSize
 }
 
 // absent names the field that keeps the dataset out of a step in an epoch, both from 1, and its value; "" if none does.
