@@ -86,6 +86,7 @@ func TestStepsOfALostWorkerAreTold(t *testing.T) {
 				data := decode[StepEvent](t, Event{Data: e.Data})
 				assert.Equal(t, test.steps.Attempt, data.Attempt)
 				assert.True(t, data.Recovered)
+				assert.Equal(t, 2*data.Step, data.MicroBatch)
 				got = append(got, data.Step)
 			}
 			assert.Equal(t, test.want, got)
@@ -95,7 +96,7 @@ func TestStepsOfALostWorkerAreTold(t *testing.T) {
 
 func steps(numbers ...int64) (list []run.Step) {
 	for _, n := range numbers {
-		list = append(list, run.Step{StepEvent: engine.StepEvent{Step: n}})
+		list = append(list, run.Step{MicroBatch: 2 * n, StepEvent: engine.StepEvent{Step: n}})
 	}
 	return list
 }

@@ -194,7 +194,7 @@ func (a *actor) takeOver(steps run.Steps) {
 	for _, e := range steps.Steps {
 		if last := a.state.LastStep; last == nil || isLater(steps.Attempt, e.Step, last.Attempt, last.Step) {
 			a.report(StepEvent{Attempt: steps.Attempt, Step: e.Step, Epoch: e.Epoch, Loss: e.Loss, LR: e.LR, GradNorm: e.GradNorm, Seconds: e.Seconds,
-				Recovered: true})
+				MicroBatch: e.MicroBatch, Recovered: true})
 		}
 		if e.Evaluation == nil {
 			continue
