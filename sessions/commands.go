@@ -156,8 +156,8 @@ func (a *actor) startWorker() {
 			a.starting = false
 			return
 		}
+		a.session.keepOrigin(kept) // here, so that it never takes the place of what tells the end of the session
 		go func() {
-			a.session.keepOrigin(kept)
 			w, err := worker.Start(m.options.Launcher, task, a.session.log.add)
 			a.post(func() { a.started(w, err) })
 		}()

@@ -163,6 +163,22 @@ func TestARebuiltIndexKnowsWhatTheOldOneDid(t *testing.T) {
 	}
 }
 
+// An abort may come while the worker is being started, whose start is told in the same file.
+func TestTheRunFolderTellsAnAbortAsSoonAsItIsDurable(t *testing.T) {
+	for range 8 {
+		dir := t.TempDir()
+		j := fixture.Job(t, dir)
+		s := create(t, open(t, dir, Options{}), CreateRequest{ID: "s", Job: j, Grant: 2})
+		require.NoError(t, s.Abort(testContext(t)))
+		for range 2 {
+			kept, err := readOrigin(j.RunDir())
+			require.NoError(t, err)
+			assert.Contains(t, []State{Aborting, Aborted}, kept.End)
+			waitState(t, s, Aborted)
+		}
+	}
+}
+
 func TestADeletedSessionDoesNotComeBackWithTheIndex(t *testing.T) {
 	dir := t.TempDir()
 	trainAndClose(t, dir)
