@@ -37,8 +37,7 @@ const (
 )
 
 // wandb writes an offline run below wandb/ of the run folder, which "wandb sync" uploads. Its history has one row a step;
-// pictures and losses of a
-// step that come after its row are put into it by writing it again.
+// pictures and losses of a step that come after its row are put into it by writing it again.
 type wandb struct {
 	dir    string // of the offline run
 	out    *output
