@@ -9,7 +9,7 @@ LAUNCHER := $(shell command -v ccache >/dev/null 2>&1 && echo -DCMAKE_CXX_COMPIL
 LINK = -ldflags "-X github.com/stepd/stepd/cgo.library=$$(sha256sum $(NATIVE)/libstepd_core.a | cut -c1-12)"
 CMAKE = cmake -G Ninja $(LAUNCHER) -S . -B
 
-.PHONY: help build demo tutorial environments test check native-test sanitize go-test reference bench abuse crash format install clean
+.PHONY: help build demo tutorial environments test check native-test sanitize go-test reference bench latency abuse crash format install clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -77,6 +77,9 @@ bench: build ## training speed of the cases that the PyTorch scripts also run
 	bin/stepd bench
 
 N ?= 20000
+latency: build ## how soon a server answers, takes a granted step, and tells its status while it trains
+	go run ./internal/latencies
+
 abuse: build ## N generated bad requests to every route of the API, and a crowd of readers of events: make abuse N=20000
 	go test ./server -count=1 -run 'Abuse' -v -args -abuse.requests=$(N) -abuse.seed=$$(date +%s)
 

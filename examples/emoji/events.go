@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/stepd/stepd/internal/trial"
 )
 
 // event is what GET /sessions/emoji/events sends.
@@ -35,7 +37,7 @@ type sampleData struct {
 
 // events follows the session's event stream into build/demo/events.ndjson and keeps what the demo shows.
 type events struct {
-	server *server
+	server *trial.Server
 	file   *os.File
 
 	mu      sync.Mutex
@@ -46,7 +48,7 @@ type events struct {
 	samples map[int]map[int]string // step → prompt → file
 }
 
-func follow(s *server, out string) *events {
+func follow(s *trial.Server, out string) *events {
 	e := &events{server: s, samples: map[int]map[int]string{}}
 	e.changed = sync.NewCond(&e.mu)
 	e.file, _ = os.Create(filepath.Join(out, "events.ndjson"))
@@ -57,7 +59,7 @@ func follow(s *server, out string) *events {
 // reconnect continues the stream behind the newest event, also after the server was started again.
 func (e *events) reconnect() {
 	e.mu.Lock()
-	url := fmt.Sprintf("http://%s/sessions/emoji/events?since=%d", e.server.address, e.last)
+	url := fmt.Sprintf("http://%s/sessions/emoji/events?since=%d", e.server.Address, e.last)
 	e.mu.Unlock()
 	request, err := http.NewRequest(http.MethodGet, url, nil)
 	if err != nil {

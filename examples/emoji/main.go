@@ -38,14 +38,14 @@ func run(program, source, out string) error {
 	if err != nil {
 		return err
 	}
-	defer d.server.kill()
+	defer d.server.Kill()
 	if err := d.train(); err != nil {
-		return fmt.Errorf("%w\nthe server's log is in %s", err, d.server.log)
+		return fmt.Errorf("%w\nthe server's log is in %s", err, d.server.Log)
 	}
 	if err := d.finish(time.Since(began)); err != nil {
 		return err
 	}
-	return d.server.stop()
+	return d.server.Stop()
 }
 
 // demo is one run of the demo.
@@ -53,7 +53,7 @@ type demo struct {
 	source, out string
 	captions    []string // in the order of the pictures' names
 	pictures    []string
-	server      *server
+	server      *trial.Server
 	events      *events
 }
 
@@ -61,7 +61,7 @@ func prepare(program, source, out string) (*demo, error) {
 	if err := trial.Workspace(&out, &program, &source); err != nil {
 		return nil, err
 	}
-	d := &demo{source: source, out: out, server: &server{program: program, out: out, log: filepath.Join(out, "server.log")}}
+	d := &demo{source: source, out: out, server: &trial.Server{Program: program, Folder: filepath.Join(out, "data"), Log: filepath.Join(out, "server.log")}}
 	if err := d.readPictures(); err != nil {
 		return nil, err
 	}
@@ -87,11 +87,11 @@ func (d *demo) readPictures() error {
 
 // train is the demo itself.
 func (d *demo) train() error {
-	if err := d.server.start(); err != nil {
+	if err := d.server.Start(); err != nil {
 		return err
 	}
-	fmt.Printf("stepd serves http://%s, ready after %d ms\n", d.server.address, d.server.ready.Milliseconds())
-	if err := d.server.call("POST", "/sessions", d.job(), nil); err != nil {
+	fmt.Printf("stepd serves http://%s, ready after %d ms\n", d.server.Address, d.server.Ready.Milliseconds())
+	if err := d.server.Call("POST", "/sessions", d.job(), nil); err != nil {
 		return err
 	}
 	d.events = follow(d.server, d.out)
@@ -104,9 +104,9 @@ func (d *demo) train() error {
 	if err := d.events.waitForStep(killAt); err != nil {
 		return err
 	}
-	d.server.kill()
+	d.server.Kill()
 	fmt.Printf("\nkilled the server (SIGKILL) at step %d; starting it again\n", d.events.step())
-	if err := d.server.start(); err != nil {
+	if err := d.server.Start(); err != nil {
 		return err
 	}
 	var status struct {
@@ -131,7 +131,7 @@ func (d *demo) waitUntilResumable(status *string, completed *int) error {
 			Status    string `json:"status"`
 			Completed int    `json:"completed_steps"`
 		}
-		if err := d.server.call("GET", "/sessions/emoji", nil, &reply); err != nil {
+		if err := d.server.Call("GET", "/sessions/emoji", nil, &reply); err != nil {
 			return err
 		}
 		if *status, *completed = reply.Status, reply.Completed; reply.Status == "interrupted" || reply.Status == "paused" {
@@ -152,7 +152,7 @@ func (d *demo) grant(steps int) error {
 			Error  *string `json:"error"`
 		} `json:"status"`
 	}
-	if err := d.server.call("POST", "/sessions/emoji/steps", map[string]any{"steps": steps}, &reply); err != nil {
+	if err := d.server.Call("POST", "/sessions/emoji/steps", map[string]any{"steps": steps}, &reply); err != nil {
 		return err
 	}
 	if !reply.Result.Consumed || reply.Status.Error != nil {

@@ -67,11 +67,11 @@ func (d *demo) sampleRows(rows *[]sheet.Row) (last int, err error) {
 }
 
 func (d *demo) nextCommands() {
-	serve := fmt.Sprintf("bin/stepd serve --listen %s --data %s --no-auth", d.server.address, d.relative(filepath.Join(d.out, "data")))
+	serve := fmt.Sprintf("bin/stepd serve --listen %s --data %s --no-auth", d.server.Address, d.relative(filepath.Join(d.out, "data")))
 	fmt.Printf("\ntry next:\n  %s &\n", serve)
-	fmt.Printf("  curl http://%s/sessions/emoji\n", d.server.address)
-	fmt.Printf("  curl -X POST http://%s/sessions/emoji/steps -H 'Content-Type: application/json' -d '{\"steps\": 50}'\n", d.server.address)
-	fmt.Printf("  curl -N http://%s/sessions/emoji/logs/stream\n", d.server.address)
+	fmt.Printf("  curl http://%s/sessions/emoji\n", d.server.Address)
+	fmt.Printf("  curl -X POST http://%s/sessions/emoji/steps -H 'Content-Type: application/json' -d '{\"steps\": 50}'\n", d.server.Address)
+	fmt.Printf("  curl -N http://%s/sessions/emoji/logs/stream\n", d.server.Address)
 }
 
 func (d *demo) relative(path string) string {
