@@ -73,6 +73,7 @@ func TestFieldsOfDatasets(t *testing.T) {
 		{map[string]any{"instance_data_dir": nil, "instance_data_root": "demo", "metadata_backend": "json"}, func(*job.Dataset) {}},
 		{map[string]any{"probability": 0.5}, func(d *job.Dataset) { d.Probability = 0.5 }},
 		{map[string]any{"cache_dir_vae": "/x", "vae_cache_ondemand": true, "is_regularisation_data": false}, func(*job.Dataset) {}},
+		{map[string]any{"skip_file_discovery": false}, func(*job.Dataset) {}},
 	})
 }
 

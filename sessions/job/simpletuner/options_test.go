@@ -73,3 +73,9 @@ func TestAByteOrderMarkIsSkipped(t *testing.T) {
 	require.NoError(t, decode([]byte("\ufeff[1]"), &list))
 	require.Len(t, list, 1)
 }
+
+// Examples of the original write it as false, although it is a list of names in one text.
+func TestSkipFileDiscoveryIsFalse(t *testing.T) {
+	require.NoError(t, CheckValues(Options{"skip_file_discovery": false}))
+	require.ErrorContains(t, CheckValues(Options{"skip_file_discovery": true}), "true is not a string")
+}

@@ -39,6 +39,7 @@ type Row struct {
 	Fine    []any // of a refused option: values that change nothing
 	Doc     string
 	Remedy  string // of a refused option: what to do instead; empty: leave it out
+	OrFalse bool   // of texts: false means that it is not set, as files of the original have it
 	path    string // in the Job or Dataset, when the option is a plain copy
 }
 
@@ -120,7 +121,7 @@ func (r Row) parse(value any, isForm bool) (any, error) {
 			value = nil
 		}
 	}
-	if value == nil {
+	if value == nil || r.OrFalse && value == false {
 		return nil, nil
 	}
 	switch r.Kind {
