@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -89,25 +90,33 @@ func hideSecrets(receiver map[string]any) {
 }
 
 // withSecrets puts back the secrets for which a request has marks, and lists the marks that stand for none. A secret is that
-// of a receiver with the same address, in the configuration of this name or among the stored receivers: so a mark sends no
-// secret to another address.
+// of a receiver with the same address, in the configuration of this name or else among the stored receivers: so a mark sends
+// no secret to another address.
 func (s *Server) withSecrets(kind configs.Kind, name string, config any) (restored any, lost []finding) {
-	var known []map[string]any // read when a mark is met
+	var own, stored []map[string]any // read when a mark is met
+	read := false
 	restore := func(receiver map[string]any) {
 		for _, field := range secretFields {
 			if receiver[field] != secretMark {
 				continue
 			}
-			if known == nil {
-				known = s.knownReceivers(kind, name)
+			if !read {
+				own, stored, read = s.knownReceivers(kind, name)
 			}
-			i := slices.IndexFunc(known, func(k map[string]any) bool { return sameAddress(k, receiver) && k[field] != nil })
-			if i < 0 {
+			secrets := secretsFor(receiver, field, own)
+			if len(secrets) == 0 {
+				secrets = secretsFor(receiver, field, stored)
+			}
+			switch len(secrets) {
+			case 0:
 				lost = append(lost, finding{field: field, message: fmt.Sprintf(
 					"%s: %s stands for a stored secret, and there is none for this address; send the secret itself", field, secretMark)})
-				continue
+			case 1:
+				receiver[field] = secrets[0]
+			default:
+				lost = append(lost, finding{field: field, message: fmt.Sprintf(
+					"%s: %s stands for one of %d secrets that are stored for this address; send the secret itself", field, secretMark, len(secrets))})
 			}
-			receiver[field] = known[i][field]
 		}
 	}
 	object, ok := config.(map[string]any)
@@ -118,6 +127,36 @@ func (s *Server) withSecrets(kind configs.Kind, name string, config any) (restor
 		return changeOption(object, restore), lost
 	}
 	return config, nil
+}
+
+// secretsFor are the secrets that a mark may stand for: those of known receivers with the address of the receiver or, where
+// these have different ones, of those that are like it in everything else.
+func secretsFor(receiver map[string]any, field string, known []map[string]any) []string {
+	var secrets, alike []string
+	for _, k := range known {
+		secret, _ := k[field].(string)
+		if secret == "" || !sameAddress(k, receiver) {
+			continue
+		}
+		if !slices.Contains(secrets, secret) {
+			secrets = append(secrets, secret)
+		}
+		if reflect.DeepEqual(withoutSecrets(k), withoutSecrets(receiver)) && !slices.Contains(alike, secret) {
+			alike = append(alike, secret)
+		}
+	}
+	if len(alike) > 0 {
+		return alike
+	}
+	return secrets
+}
+
+func withoutSecrets(receiver map[string]any) map[string]any {
+	rest := maps.Clone(receiver)
+	for _, field := range secretFields {
+		delete(rest, field)
+	}
+	return rest
 }
 
 // importedSecrets is withSecrets for an import, which may be an export with metadata.
@@ -137,19 +176,26 @@ func (s *Server) importedSecrets(kind configs.Kind, name string, data map[string
 	return data, lost
 }
 
-// knownReceivers are the receivers in a stored configuration, and all that have names of their own.
-func (s *Server) knownReceivers(kind configs.Kind, name string) (known []map[string]any) {
-	gather := func(receiver map[string]any) { known = append(known, maps.Clone(receiver)) }
-	if d, err := s.options.Configs.Get(kind, name); err == nil && kind == configs.Model {
-		changeOption(d.Options(), gather)
+// knownReceivers are those of the stored configuration itself, and all that have names of their own.
+func (s *Server) knownReceivers(kind configs.Kind, name string) (own, stored []map[string]any, read bool) {
+	gather := func(list *[]map[string]any) func(map[string]any) {
+		return func(receiver map[string]any) { *list = append(*list, maps.Clone(receiver)) }
+	}
+	if d, err := s.options.Configs.Get(kind, name); err == nil {
+		switch kind {
+		case configs.Model:
+			changeOption(d.Options(), gather(&own))
+		case configs.Webhook:
+			gather(&own)(d.Options())
+		}
 	}
 	entries, _ := s.options.Configs.List(configs.Webhook)
 	for _, entry := range entries {
 		if d, err := s.options.Configs.Get(configs.Webhook, fmt.Sprint(entry["name"])); err == nil {
-			gather(d.Options())
+			gather(&stored)(d.Options())
 		}
 	}
-	return known
+	return own, stored, true
 }
 
 func sameAddress(a, b map[string]any) bool {

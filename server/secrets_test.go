@@ -123,6 +123,39 @@ func TestMarksWithoutSecret(t *testing.T) {
 	assert.NotContains(t, a.file("webhooks/hook.json"), "elsewhere")
 }
 
+// Several receivers at one address keep each its own secret; where it is not known which is meant, nothing is written.
+func TestSecretsOfOneAddress(t *testing.T) {
+	a := serve(t, Options{})
+	a.environment("env")
+	receiver := func(token, level string) answer {
+		return answer{"webhook_type": "raw", "callback_url": "https://example.com/hook", "auth_token": token, "log_level": level}
+	}
+	two := []any{receiver("one", "info"), receiver("two", "debug")}
+	for _, name := range []string{"first", "second"} {
+		a.ok("POST", "/api/configs/webhooks", answer{"name": name, "config": receiver("of the "+name, "info")})
+	}
+	a.ok("PUT", "/api/configs/env", answer{"name": "env", "config": answer{"webhook_config": two}})
+	read := func() (answer, []any) {
+		config := a.ok("GET", "/api/configs/env", nil)["config"].(answer)
+		return config, config["webhook_config"].([]any)
+	}
+	config, receivers := read()
+	receivers[0], receivers[1] = receivers[1], receivers[0]
+	a.ok("PUT", "/api/configs/env", answer{"name": "env", "config": config})
+	assert.Equal(t, []any{two[1], two[0]}, a.storedReceivers("env/config.json"))
+	config, receivers = read()
+	receivers[0].(answer)["log_level"] = "error"
+	r := a.request("PUT", "/api/configs/env", answer{"name": "env", "config": config})
+	assert.Equal(t, http.StatusUnprocessableEntity, r.status)
+	assert.Contains(t, r.body, "auth_token: ******** stands for one of 2 secrets that are stored for this address; send the secret itself")
+	assert.Equal(t, []any{two[1], two[0]}, a.storedReceivers("env/config.json"))
+
+	hook := a.ok("GET", "/api/configs/webhooks/second", nil)["config"].(answer)
+	hook["log_level"] = "debug"
+	a.ok("PUT", "/api/configs/webhooks/second", answer{"config": hook})
+	assert.Contains(t, a.file("webhooks/second.json"), "of the second")
+}
+
 // SimpleTuner's server puts its own callback into the configurations that it saves; here it is left out.
 func TestOwnCallback(t *testing.T) {
 	var checked []string
