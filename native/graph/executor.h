@@ -1,4 +1,4 @@
-// Replays a plan on a backend. Replay allocates nothing.
+// Replays a plan on a backend. Every tensor lies in memory that was allocated before.
 #pragma once
 
 #include <functional>
