@@ -47,8 +47,11 @@ func thumbnail(path string) ([]byte, error) {
 	}
 	defer func() { _ = file.Close() }()
 	size, err := png.DecodeConfig(file)
-	if err != nil || size.Width*size.Height > thumbnailPixels {
-		return nil, fmt.Errorf("picture %s of %d×%d pixels is not made smaller: %w", path, size.Width, size.Height, err)
+	if err != nil {
+		return nil, err
+	}
+	if size.Width*size.Height > thumbnailPixels {
+		return nil, fmt.Errorf("picture %s of %d×%d pixels is not made smaller: it has more than %d", path, size.Width, size.Height, thumbnailPixels)
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return nil, err

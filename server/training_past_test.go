@@ -76,3 +76,10 @@ func TestHubForgetsJobs(t *testing.T) {
 	assert.Contains(t, h.jobs, fmt.Sprintf("gone-%d", 3*keptJobs-1))
 	assert.Equal(t, http.StatusOK, a.request("GET", "/api/training/status", nil).status)
 }
+
+func TestFramesLeaveASharedListAsItIs(t *testing.T) {
+	found := []entry{{seq: 1, frame: encoded{text: []byte("a")}}, {seq: 2}, {seq: 3, frame: encoded{text: []byte("b")}}}
+	before := append([]entry(nil), found...)
+	assert.Equal(t, []entry{before[0], before[2]}, framed(found))
+	assert.Equal(t, before, found)
+}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/fasthttp/websocket"
@@ -63,9 +62,15 @@ func (s *Server) trainingStream(c *fiber.Ctx) error {
 	}})
 }
 
-// framed leaves out what does not belong to a job of this server.
-func framed(found []entry) []entry {
-	return slices.DeleteFunc(found, func(e entry) bool { return e.frame.text == nil })
+// framed leaves out what does not belong to a job of this server. The list stays as it is: pages of the past are shared by
+// their readers.
+func framed(found []entry) (kept []entry) {
+	for _, e := range found {
+		if e.frame.text != nil {
+			kept = append(kept, e)
+		}
+	}
+	return kept
 }
 
 // writeMessage writes a message of a stream of events; that the client left shows when the stream is flushed.
