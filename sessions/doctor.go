@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/stepd/stepd/sessions/checkpoint"
@@ -112,12 +113,11 @@ func (d *doctor) adoptAll(ctx context.Context, known, ids map[string]bool) error
 		if err != nil {
 			return err
 		}
-		manifests, err := filepath.Glob(filepath.Join(output, "*", "checkpoint-*", checkpoint.ManifestName))
+		dirs, err := d.runFolders(output)
 		if err != nil {
-			return err
+			return fmt.Errorf("look for run folders: %w", err)
 		}
-		for _, manifest := range manifests {
-			dir := filepath.Dir(filepath.Dir(manifest))
+		for _, dir := range dirs {
 			if known[dir] {
 				continue
 			}
@@ -138,6 +138,36 @@ func (d *doctor) adoptAll(ctx context.Context, known, ids map[string]bool) error
 		}
 	}
 	return nil
+}
+
+// runFolders are a folder and those below it, at any depth, that hold checkpoints. Links are followed in the folder itself.
+func (d *doctor) runFolders(output string) (dirs []string, err error) {
+	var visit func(dir string) error
+	visit = func(dir string) error {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, entry := range entries {
+			_, err := os.Stat(filepath.Join(dir, entry.Name(), checkpoint.ManifestName))
+			if err == nil && strings.HasPrefix(entry.Name(), "checkpoint-") {
+				dirs = append(dirs, dir)
+				return nil
+			}
+		}
+		for _, entry := range entries {
+			path := filepath.Join(dir, entry.Name())
+			info, err := os.Stat(path)
+			if err != nil || !info.IsDir() || !entry.IsDir() && dir != output {
+				continue
+			}
+			if err := visit(path); err != nil {
+				d.found(path, err.Error(), "left alone")
+			}
+		}
+		return nil
+	}
+	return dirs, visit(output)
 }
 
 // fsck examines a run folder that nobody works in, once.

@@ -88,6 +88,25 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
+// Jobs may put their run folders into folders of folders, whose names may be anything.
+func TestDoctorFindsRunFoldersAtAnyDepth(t *testing.T) {
+	dir := t.TempDir()
+	trainAndClose(t, dir)
+	outputs := filepath.Join(dir, "all [1]")
+	run := filepath.Join(outputs, "output", "deep", "run")
+	require.NoError(t, os.MkdirAll(filepath.Dir(run), 0o755))
+	require.NoError(t, os.Symlink(outputs, filepath.Join(outputs, "output", "circle")))
+	require.NoError(t, os.Rename(filepath.Join(dir, "output", "run"), run))
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "data")))
+	findings, err := Doctor(testContext(t), DoctorOptions{DataDir: filepath.Join(dir, "data"), Outputs: []string{outputs}, Repair: true})
+	require.NoError(t, err)
+	require.Len(t, findings, 1)
+	assert.Equal(t, run, findings[0].Path)
+
+	_, err = Doctor(testContext(t), DoctorOptions{DataDir: filepath.Join(dir, "data"), Outputs: []string{filepath.Join(dir, "misspelt")}})
+	require.ErrorContains(t, err, "look for run folders: open "+filepath.Join(dir, "misspelt"))
+}
+
 func TestDoctorStaysAwayFromARunningServer(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir, Options{})
