@@ -119,6 +119,9 @@ func (r *run) nextEvaluation() int64 {
 	return min(nextMultiple(r.step, e.Every), r.ready.nextShare(r.step, e.EveryEpochs))
 }
 
+// isCutShort tells whether the end of the run has kept the losses of this step from being computed.
+func (r *run) isCutShort() bool { return r.cutShort > 0 && r.cutShort == r.step }
+
 // owesEvaluation tells whether the run before this one did not come to evaluate the step from which this one goes on.
 func (r *run) owesEvaluation() bool {
 	return r.evaluates() && r.ready.Resumed != nil && r.ready.Resumed.Manifest.EvaluationOwed

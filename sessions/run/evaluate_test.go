@@ -183,27 +183,32 @@ func TestEvaluationsOfAResumedRunAreThoseOfTheWhole(t *testing.T) {
 func TestAnEvaluationThatIsCutShortIsMadeUpFor(t *testing.T) {
 	uninterrupted, _, err := whole(t, evaluatedJob(t, t.TempDir()))
 	require.NoError(t, err)
-	dir := t.TempDir()
-	r, control := &recorder{}, NewControl()
-	control.Allow(20)
-	r.onStep = func(step int64) {
-		if step == 6 {
-			control.Stop()
+	for _, last := range []int64{6, 20} { // the second one is the last of all
+		dir := t.TempDir()
+		r, control := &recorder{}, NewControl()
+		control.Allow(20)
+		r.onStep = func(step int64) {
+			if step == last {
+				control.Stop()
+			}
 		}
-	}
-	outcome, err := runJob(t, evaluatedJob(t, dir), control, r)
-	require.NoError(t, err)
-	assert.Equal(t, Stopped, outcome)
-	assert.Empty(t, r.evaluations)
-	require.NoError(t, r.evalErr)
-	m, err := checkpoint.ReadManifest(filepath.Join(dir, "output", "run", "checkpoint-6"))
-	require.NoError(t, err)
-	assert.True(t, m.EvaluationOwed)
+		outcome, err := runJob(t, evaluatedJob(t, dir), control, r)
+		require.NoError(t, err)
+		assert.Equal(t, Stopped, outcome)
+		assert.NotContains(t, evaluatedSteps(r), last)
+		require.NoError(t, r.evalErr)
+		m, err := checkpoint.ReadManifest(filepath.Join(dir, "output", "run", fmt.Sprint("checkpoint-", last)))
+		require.NoError(t, err)
+		assert.True(t, m.EvaluationOwed)
 
-	rest, outcome, err := whole(t, evaluatedJob(t, dir))
-	require.NoError(t, err)
-	assert.Equal(t, Completed, outcome)
-	assert.Equal(t, timeless(uninterrupted.evaluations), timeless(rest.evaluations))
+		rest, outcome, err := whole(t, evaluatedJob(t, dir))
+		require.NoError(t, err)
+		assert.Equal(t, Completed, outcome)
+		assert.Equal(t, timeless(uninterrupted.evaluations), timeless(r.evaluations, rest.evaluations))
+		m, err = checkpoint.ReadManifest(filepath.Join(dir, "output", "run", "checkpoint-20"))
+		require.NoError(t, err)
+		assert.Equal(t, "final", m.Reason)
+	}
 }
 
 func TestAFailedEvaluationCostsNoStep(t *testing.T) {

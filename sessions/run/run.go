@@ -171,7 +171,7 @@ func (r *run) loop(ctx context.Context) error {
 	for {
 		requests := r.control.take()
 		switch {
-		case r.step >= r.job.End():
+		case r.step >= r.job.End() && !(requests.stop && r.isCutShort()): // else another run completes it
 			return r.complete(ctx, requests)
 		case requests.abort:
 			return r.end(ctx, "abort")

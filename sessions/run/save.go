@@ -60,7 +60,7 @@ func (r *run) checkpoint(ctx context.Context, reason string, fresh bool) (info *
 	}
 	manifest := checkpoint.Manifest{Data: fingerprint, Step: r.step, Epoch: r.ready.EpochOf(r.step), Budget: r.budget(),
 		MicroBatch: r.ready.BatchAt(r.step), Reason: reason, Name: r.job.Name, Created: time.Now().UTC(), Build: r.engine.Info().Version,
-		EvaluationOwed: r.cutShort == r.step, Published: publishedNames(r.job, r.step, reason)}
+		EvaluationOwed: r.isCutShort(), Published: publishedNames(r.job, r.step, reason)}
 	err = r.whenSpace(ctx, fmt.Sprintf("checkpoint of step %d", r.step), func() error {
 		info, err = r.folder.Commit(manifest, r.jobJSON, func(dir string) (string, error) { return r.write(ctx, dir) })
 		return err
