@@ -249,6 +249,18 @@ func TestATurnThatCannotBeStoredComesLater(t *testing.T) {
 	assert.Equal(t, Completed, queued[1].Snapshot().State)
 }
 
+// TestADeletedSessionPassesItsTurnOn although nothing about its end can be stored.
+func TestADeletedSessionPassesItsTurnOn(t *testing.T) {
+	dir := t.TempDir()
+	m := open(t, dir, Options{})
+	_, queued := queueOfThree(t, m, dir)
+	waitState(t, queued[0], Running)
+	allow := refuse(t, dir, "UPDATE OF record ON sessions WHEN NEW.id = 'a'")
+	require.NoError(t, m.Delete(testContext(t), "a"))
+	waitState(t, queued[2], Completed)
+	allow()
+}
+
 // TestAStoreThatRecoversInTimeLosesNoSession starts a server on a store that refuses everything at first.
 func TestAStoreThatRecoversInTimeLosesNoSession(t *testing.T) {
 	dir := t.TempDir()
