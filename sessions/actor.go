@@ -90,7 +90,7 @@ func (a *actor) loop() {
 	a.session.leave()
 	a.session.log.close(a.deleting)
 	if a.deleting {
-		a.session.manager.queues.leave(a.session) // its deletion is durable, whatever could not be stored after that
+		a.session.manager.queues.leave(a.session)           // its deletion is durable, whatever could not be stored after that
 		forgetOrigin(a.session.job.RunDir(), a.session.key) // now that no worker follows for which it would be written
 		if err := a.session.manager.store.Purge(context.Background(), a.session.key); err != nil {
 			a.logger().Warn("purge deleted session", zap.Error(err))
