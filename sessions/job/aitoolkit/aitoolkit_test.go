@@ -147,3 +147,11 @@ func TestReadFile(t *testing.T) {
 		require.Equal(t, map[string]any{"job": "extension"}, doc)
 	}
 }
+
+// The dataloader file of a SimpleTuner configuration is easily taken for the configuration.
+func TestAListIsNoJob(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "multidatabackend.json")
+	require.NoError(t, os.WriteFile(path, []byte(`[{"id": "pictures"}]`), 0o644))
+	_, err := ReadFile(path)
+	require.ErrorContains(t, err, path+": it is a list, and a job is an object")
+}

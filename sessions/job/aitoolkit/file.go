@@ -31,6 +31,10 @@ func ReadFile(path string) (map[string]any, error) {
 	}
 	var document map[string]any
 	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
+		var list []any
+		if yaml.Unmarshal([]byte(text), &list) == nil {
+			return nil, fmt.Errorf("read job %s: it is a list, and a job is an object; SimpleTuner's lists of datasets are named by data_backend_config", path)
+		}
 		return nil, fmt.Errorf("read job %s: %w", path, err)
 	}
 	if document == nil {
