@@ -103,6 +103,9 @@ func Run(ctx context.Context, request Request, e engine.Engine, control *Control
 	err = errors.Join(err, r.close()) // scripts may take long, and need no model
 	r.writeSheet()
 	r.scripts.end(err == nil)
+	if err == nil && r.job.Scripts != nil { // they kept their checkpoints
+		r.letGo()
+	}
 	outcome, err := r.outcome(err)
 	if err != nil && r.cacheIsGone() {
 		return Stopped, fmt.Errorf("%w; files of the cache %s were removed during the training: go on from the last checkpoint (grant steps, or start the job again), and the cache is made again",

@@ -38,6 +38,12 @@ func (r *run) save(ctx context.Context, reason string) error {
 		r.reporter.Log(fmt.Sprintf("saved checkpoint of step %d to %s", r.step, info.Weights))
 		r.scripts.saved(info.Path)
 	}
+	r.letGo()
+	return incomplete
+}
+
+// letGo removes old checkpoints that nothing needs any more.
+func (r *run) letGo() {
 	removed, err := r.folder.Retain(r.retention())
 	for _, old := range removed {
 		r.reporter.Removed(old.Manifest.Step, old.Path, "retention")
@@ -46,7 +52,6 @@ func (r *run) save(ctx context.Context, reason string) error {
 		// The new checkpoint is safe; what is left over is tried again after the next one.
 		r.reporter.Warning(err.Error())
 	}
-	return incomplete
 }
 
 // checkpoint returns the checkpoint of this step to be recorded; nil: it is recorded already.

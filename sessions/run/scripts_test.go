@@ -161,4 +161,7 @@ func TestWaitingScriptsAreBounded(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 1, last, "the script of the last checkpoint ran")
+	kept, err := filepath.Glob(filepath.Join(j.RunDir(), "checkpoint-*"))
+	require.NoError(t, err)
+	assert.Equal(t, []string{filepath.Join(j.RunDir(), "checkpoint-20")}, kept, "those that the scripts kept go when these have ended")
 }
