@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 
 	"github.com/stepd/stepd/sessions"
 	"github.com/stepd/stepd/sessions/checkpoint"
@@ -181,8 +182,10 @@ func (l *ledger) redone() (count int) {
 }
 
 // checkStop looks at what a polite stop of the server has left behind the events seen before it: an end of the run, or the
-// interruption of one whose newest checkpoint is of its last step. It tells whether there was a step to be saved.
+// interruption of one whose newest checkpoint is of its last step. It tells whether there was a step to be saved: there is
+// none in a run whose worker was killed before, and which nobody has granted steps since.
 func (l *ledger) checkStop(seen int) (checked bool, err error) {
+	down := false // when the stop came
 	for i, e := range l.events {
 		var change sessions.StateEvent
 		if e.Kind != sessions.KindState || json.Unmarshal(e.Data, &change) != nil {
@@ -191,8 +194,13 @@ func (l *ledger) checkStop(seen int) (checked bool, err error) {
 		if change.To.Terminal() {
 			return false, nil // before the stop reached it
 		}
-		if i < seen || change.To != sessions.Interrupted {
+		killed := change.To == sessions.Interrupted && strings.HasPrefix(change.Reason, "worker was killed")
+		if killed || i < seen {
+			down = change.To == sessions.Interrupted
 			continue
+		}
+		if change.To != sessions.Interrupted {
+			continue // after the restart
 		}
 		before := ledger{events: l.events[:i]}
 		last, err := before.position()
@@ -204,6 +212,9 @@ func (l *ledger) checkStop(seen int) (checked bool, err error) {
 			err = fmt.Errorf("the server was stopped after step %d, but the newest checkpoint is not of that step", last)
 		}
 		return true, err
+	}
+	if down {
+		return false, nil
 	}
 	return false, errors.New("the server was stopped, but no event tells what became of the run")
 }

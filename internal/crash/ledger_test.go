@@ -51,6 +51,7 @@ func TestThePoliteStopIsChecked(t *testing.T) {
 	saved := func(text string) sessions.Event {
 		return sessions.Event{Kind: sessions.KindCheckpoint, Data: []byte(text)}
 	}
+	killed := state(`{"to":"interrupted","reason":"worker was killed (SIGKILL)"}`)
 	running, stopped := state(`{"to":"running"}`), state(`{"to":"interrupted","completed":7}`)
 	tests := []struct {
 		name    string
@@ -65,7 +66,9 @@ func TestThePoliteStopIsChecked(t *testing.T) {
 		{"no step yet", 1, []sessions.Event{running, state(`{"to":"interrupted"}`)}, false, ""},
 		{"completed", 1, []sessions.Event{running, state(`{"to":"completed"}`)}, false, ""},
 		{"nothing told", 2, []sessions.Event{running, step}, false, "no event tells"},
-		{"only an earlier stop told", 4, []sessions.Event{running, step, saved(`{"step":7,"path":"a"}`), stopped}, false, "no event tells"},
+		{"only an earlier stop told", 5, []sessions.Event{running, step, saved(`{"step":7,"path":"a"}`), stopped, running}, false, "no event tells"},
+		{"its worker was killed before", 3, []sessions.Event{running, step, killed}, false, ""},
+		{"its worker was killed meanwhile", 2, []sessions.Event{running, step, killed, running}, false, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
