@@ -8,16 +8,18 @@ import (
 // Occasion is the part of a manifest that can change after the checkpoint is made: a later, more important reason to keep
 // the same step.
 type Occasion struct {
-	Reason    string
-	Budget    int64
-	Published []string
+	Reason         string
+	Budget         int64
+	EvaluationOwed bool
+	Published      []string
 }
 
 // Retag gives a checkpoint another occasion, publishes its weights under the new names and returns it. The manifest is
 // replaced in one rename, so that the checkpoint is whole at every moment; a rolling checkpoint becomes a normal one.
 func (f *Folder) Retag(info *Info, occasion Occasion) (*Info, error) {
 	m := *info.Manifest
-	m.Reason, m.Budget, m.Published = occasion.Reason, occasion.Budget, occasion.Published
+	m.Reason, m.Budget = occasion.Reason, occasion.Budget
+	m.EvaluationOwed, m.Published = occasion.EvaluationOwed, occasion.Published
 	path := filepath.Join(f.dir, folderName(m.Step, m.Reason))
 	if err := f.replaceManifest(info.Path, path, &m); err != nil {
 		return nil, fmt.Errorf("keep checkpoint %s as %s: %w", info.Path, m.Reason, err)

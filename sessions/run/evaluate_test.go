@@ -208,6 +208,11 @@ func TestAnEvaluationThatIsCutShortIsMadeUpFor(t *testing.T) {
 		m, err = checkpoint.ReadManifest(filepath.Join(dir, "output", "run", "checkpoint-20"))
 		require.NoError(t, err)
 		assert.Equal(t, "final", m.Reason)
+		assert.False(t, m.EvaluationOwed)
+
+		again, _, err := whole(t, evaluatedJob(t, dir))
+		require.NoError(t, err)
+		assert.Empty(t, again.evaluations, "a completed run owes nothing")
 	}
 }
 

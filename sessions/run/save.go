@@ -85,7 +85,8 @@ func (r *run) promote(ctx context.Context, reason string) (info *checkpoint.Info
 		}
 		return nil, nil
 	}
-	occasion := checkpoint.Occasion{Reason: reason, Budget: r.budget(), Published: publishedNames(r.job, r.step, reason)}
+	occasion := checkpoint.Occasion{Reason: reason, Budget: r.budget(), EvaluationOwed: r.isCutShort(),
+		Published: publishedNames(r.job, r.step, reason)}
 	err = r.whenSpace(ctx, fmt.Sprintf("checkpoint of step %d", r.step), func() error {
 		info, err = r.folder.Retag(r.last, occasion)
 		return err
