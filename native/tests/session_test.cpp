@@ -296,7 +296,9 @@ TEST(Session, encoding_between_steps_leaves_the_training_as_it_is_without_its_me
         encoding->train(step);
         const int64_t before = mapped_bytes();
         k == 0 ? encoding->encode_text({caption}) : encoding->encode_images({item});
-        if (kReleasedAtOnce) EXPECT_LT(mapped_bytes(), before - arena / 2) << "of an arena of " << arena << " bytes";
+        if (kReleasedAtOnce) {
+            EXPECT_LT(mapped_bytes(), before - arena / 2) << "of an arena of " << arena << " bytes";
+        }
     }
     EXPECT_EQ(checkpoint_of(*encoding), checkpoint_of(*straight));
 }
