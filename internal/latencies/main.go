@@ -77,7 +77,27 @@ func run(o options) error {
 		return err
 	}
 	report(fmt.Sprintf("GET /sessions/{id} during %d steps", o.steps), asked)
-	return nil
+	return t.throughSimpleTuner()
+}
+
+// throughSimpleTuner measures the same through the other API.
+func (t training) throughSimpleTuner() error {
+	var first []time.Duration
+	for i := range t.sessions + 1 {
+		took, _, err := t.startTraining(fmt.Sprintf("training-%d", i), 1)
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			first = append(first, took)
+		}
+	}
+	report("POST /api/training/start to the first step, warm caches", first)
+	_, asked, err := t.startTraining("training", t.steps)
+	if err == nil {
+		report(fmt.Sprintf("GET /api/training/status during %d steps", t.steps), asked)
+	}
+	return err
 }
 
 // report prints the middle and the end of a distribution.
