@@ -76,14 +76,14 @@ reference: build reference-binary ## golden checks on any folder in the format o
 bench: build ## training speed of the cases that the PyTorch scripts also run
 	bin/stepd bench
 
-N ?= 20000
 latency: build ## how soon a server answers, takes a granted step, and tells its status while it trains
 	go run ./internal/latencies
 
+abuse: N ?= 20000
 abuse: build ## N generated bad requests to every route of the API, and a crowd of readers of events: make abuse N=20000
 	go test ./server -count=1 -run 'Abuse' -v -args -abuse.requests=$(N) -abuse.seed=$$(date +%s)
 
-N ?= 200
+crash: N ?= 200
 crash: build ## kills server and workers N times at random moments of real trainings and checks that nothing is lost
 	go run ./internal/crash -n $(N)
 
