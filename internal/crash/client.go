@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"mime/multipart"
 	"net/http"
-	"regexp"
 
 	"github.com/stepd/stepd/internal/trial"
 	"github.com/stepd/stepd/sessions"
@@ -83,29 +80,6 @@ func (s *target) grant(ctx context.Context, id, key string, steps int64) error {
 	return nil
 }
 
-var jobID = regexp.MustCompile(`Job ID: ([0-9a-f]{8})`)
-
-// startTraining sends a form as the tutorial of SimpleTuner's API does, and returns the id of the job.
 func (s *target) startTraining(ctx context.Context, form map[string]string) (string, error) {
-	var body bytes.Buffer
-	writer := multipart.NewWriter(&body)
-	for name, value := range form {
-		if err := writer.WriteField("--"+name, value); err != nil {
-			return "", err
-		}
-	}
-	if err := writer.Close(); err != nil {
-		return "", err
-	}
-	header := closing()
-	header.Set("Content-Type", writer.FormDataContentType())
-	page, err := trial.Call(ctx, "POST", "http://"+s.address+"/api/training/start", header, body.Bytes())
-	if err != nil {
-		return "", err
-	}
-	found := jobID.FindSubmatch(page)
-	if found == nil {
-		return "", fmt.Errorf("the training did not start: %s", page)
-	}
-	return string(found[1]), nil
+	return trial.StartTraining(ctx, "http://"+s.address, closing(), form)
 }

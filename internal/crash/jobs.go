@@ -30,12 +30,3 @@ func (l *loop) form(output string) map[string]string {
 
 // dataloaderName is the file of the data set in the folder of configurations.
 const dataloaderName = "crash.json"
-
-// dataloader is the content of that file.
-func dataloader(dir, pictures string, resolution int) []map[string]any {
-	return []map[string]any{
-		{"id": "pictures", "type": "local", "dataset_type": "image", "instance_data_dir": pictures, "caption_strategy": "textfile",
-			"resolution": resolution, "resolution_type": "pixel"},
-		{"id": "text", "type": "local", "dataset_type": "text_embeds", "default": true, "cache_dir": dir + "/text"},
-	}
-}

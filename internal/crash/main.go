@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -63,13 +62,9 @@ func crash(program, source, out string, kills int, seed uint64) error {
 
 // writeDataloader puts the description of the data set where SimpleTuner's clients look for it.
 func (p plan) writeDataloader() error {
-	data, err := json.Marshal(dataloader(p.dir, p.pictures, p.resolution))
-	if err != nil {
-		return err
-	}
 	folder := filepath.Join(p.dir, "config")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(folder, dataloaderName), data, 0o644)
+	return trial.WriteDataloader(filepath.Join(folder, dataloaderName), p.pictures, filepath.Join(p.dir, "text"), p.resolution)
 }

@@ -50,12 +50,7 @@ func JSON(ctx context.Context, method, url string, header http.Header, body, rep
 			return err
 		}
 	}
-	header = header.Clone()
-	if header == nil {
-		header = http.Header{}
-	}
-	header.Set("Content-Type", "application/json")
-	data, err := Call(ctx, method, url, header, data)
+	data, err := Call(ctx, method, url, withType(header, "application/json"), data)
 	if err != nil || reply == nil {
 		return err
 	}
@@ -63,4 +58,14 @@ func JSON(ctx context.Context, method, url string, header http.Header, body, rep
 		return fmt.Errorf("%s %s: %w: %s", method, url, err, data)
 	}
 	return nil
+}
+
+// withType is a copy of a header, which may be nil, for a body of a media type.
+func withType(header http.Header, media string) http.Header {
+	header = header.Clone()
+	if header == nil {
+		header = http.Header{}
+	}
+	header.Set("Content-Type", media)
+	return header
 }
