@@ -33,8 +33,7 @@ void sum_all_rows(const Gemm& g, Pool& pool) {
 // Multiply-adds that take as long as the work of one thread.
 double thread_time(const Gemm& g, const TileGrid& grid, int threads, const TileLimits& limits) {
     int64_t tiles = divide_up(grid.tickets(), threads);
-    bool kept = grid.tile_rows * g.k <= limits.kept_values;
-    int64_t packed_rows = (kept ? divide_up(tiles, grid.col_tiles) : tiles) * grid.tile_rows;
+    int64_t packed_rows = (keeps_rows(g, grid, limits) ? divide_up(tiles, grid.col_tiles) : tiles) * grid.tile_rows;
     return double(tiles * grid.tile_rows * grid.tile_cols) + limits.flop_per_packed_row * double(packed_rows) +
            limits.flop_per_packed_col * double(tiles * grid.tile_cols);
 }
@@ -77,13 +76,13 @@ void gemm_reserving(const Gemm& g, Pool& pool, size_t reserved) {
     STEPD_CHECK(g.m >= 0 && g.n >= 0 && g.k > 0, "gemm of ", g.m, " x ", g.n, " x ", g.k);
     if (g.m == 0 || g.n == 0) return;
     STEPD_CHECK(!g.a_row_sums || g.a_transposed, "row sums of a matrix product need a transposed A");
-    bool few_rows = few_rows_applies(g), amx = false;
+    if (few_rows_applies(g)) gemm_few_rows(g, pool, reserved);
 #ifdef STEPD_ISA_amx
-    amx = !few_rows && amx_applies(g);
-    if (amx) gemm_amx(g, pool, reserved);
+    else if (amx_applies(g))
+        gemm_amx(g, pool, reserved);
 #endif
-    if (few_rows) gemm_few_rows(g, pool, reserved);
-    if (!few_rows && !amx) return gemm_fma(g, pool, reserved);  // sums the rows while it packs them
+    else
+        return gemm_fma(g, pool, reserved);  // sums the rows while it packs them
     if (g.a_row_sums) sum_all_rows(g, pool);
 }
 

@@ -106,9 +106,6 @@ void sum_packed_rows(const float* a, int64_t rows, int64_t depth, float* sums, b
 // Equal blocks along k, so that no short one is left over.
 int64_t block_depth(int64_t k) { return round_up(divide_up(k, divide_up(k, kDepth)), 16); }
 
-// Whether a thread keeps the packed rows of a tile over all of k for the tiles beside it.
-bool keeps_rows(const Gemm& g, const TileGrid& grid) { return grid.tile_rows * g.k <= kKeptValues; }
-
 // Working memory of one thread.
 struct Workspace {
     float* b;     // one panel, depth x kCols
@@ -116,7 +113,7 @@ struct Workspace {
     float* sums;  // micro-tiles of the C tile, column panel by column panel; one suffices when k is one block
 
     static int64_t a_floats(const Gemm& g, const TileGrid& grid) {
-        return grid.tile_rows * (keeps_rows(g, grid) ? round_up(g.k, 16) : block_depth(g.k));
+        return grid.tile_rows * (keeps_rows(g, grid, kLimits) ? round_up(g.k, 16) : block_depth(g.k));
     }
     static size_t bytes(const Gemm& g, const TileGrid& grid) {
         int64_t depth = block_depth(g.k);
@@ -141,7 +138,7 @@ public:
           rows_(std::min(grid.tile_rows, g.m - row_)),
           cols_(std::min(grid.tile_cols, g.n - col_)),
           full_depth_(block_depth(g.k)),
-          keeps_rows_(keeps_rows(g, grid)) {}
+          keeps_rows_(keeps_rows(g, grid, kLimits)) {}
 
     // `packed` says that the workspace holds the rows of this tile already.
     void run(bool packed) const {
@@ -209,7 +206,7 @@ void gemm_fma(const Gemm& g, Pool& pool, size_t reserved) {
         Workspace workspace(static_cast<char*>(pool.scratch(thread, skip + bytes)) + skip, g, grid);
         int64_t tile = queue.take(thread), row = tile / grid.col_tiles;
         TileTask(g, grid, tile, workspace).run(kept[size_t(thread)] == row);
-        if (keeps_rows(g, grid)) kept[size_t(thread)] = row;
+        if (keeps_rows(g, grid, kLimits)) kept[size_t(thread)] = row;
     });
 }
 

@@ -23,8 +23,13 @@ struct TileLimits {
     int64_t row_unit, col_unit;  // rows and columns of the micro-kernel
     // Multiply-adds for each k that take as long as packing an element of a row of A, or of a column of B.
     double flop_per_packed_row, flop_per_packed_col;
-    int64_t kept_values;  // a thread keeps the packed rows of a tile for the tiles beside it when they are no more
+    int64_t kept_values;  // see keeps_rows()
 };
+
+// Whether a thread keeps the packed rows of a tile over all of k for the tiles beside it.
+inline bool keeps_rows(const Gemm& g, const TileGrid& grid, const TileLimits& limits) {
+    return grid.tile_rows * g.k <= limits.kept_values;
+}
 
 // The grid with the least estimated time on `threads` threads: whole rounds of tickets, each with its packing.
 TileGrid choose_grid(const Gemm& g, int threads, const TileLimits& limits);
