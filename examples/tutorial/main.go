@@ -9,7 +9,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
+
+	"github.com/stepd/stepd/internal/trial"
 )
 
 func main() {
@@ -39,15 +42,16 @@ func run(document, program, source, out string) error {
 		return err
 	}
 	defer receiver.close()
-	s := &server{program: w.program, dir: w.dir, receiver: receiver.address}
-	if err := s.start(); err != nil {
+	s := &trial.Server{Program: w.program, Folder: "stepd", Log: filepath.Join(w.dir, "server.log"), Dir: w.dir,
+		Arguments: []string{"--config-dir", "config", "--models", "models", "--allow-webhook", receiver.address}}
+	if err := s.Start(); err != nil {
 		return err
 	}
-	defer s.kill()
+	defer s.Kill()
 	r := &runner{workspace: w, server: s, receiver: receiver}
 	if err := r.run(parse(string(text))); err != nil {
-		return fmt.Errorf("%w\nthe server's log is in %s", err, s.log())
+		return fmt.Errorf("%w\nthe server's log is in %s", err, s.Log)
 	}
 	fmt.Printf("the tutorial works as printed: %d blocks and %d endpoints in %.0f s\n", r.blocks, r.endpoints, time.Since(began).Seconds())
-	return s.stop()
+	return s.Stop()
 }

@@ -11,12 +11,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/stepd/stepd/internal/trial"
 )
 
 // runner runs the blocks in order.
 type runner struct {
 	workspace *workspace
-	server    *server
+	server    *trial.Server
 	receiver  *receiver
 
 	complete  string // the first command that starts a training, with all its fields
@@ -98,7 +100,7 @@ func (r *runner) execute(script string) (string, error) {
 // replace puts this machine's hosts and paths into a script. A page is fetched where the text opens a browser.
 func (r *runner) replace(script string) string {
 	script = strings.ReplaceAll(script, "python -m webbrowser ", "curl -sf -o /dev/null ")
-	script = strings.ReplaceAll(script, "http://localhost:8001", "http://"+r.server.address)
+	script = strings.ReplaceAll(script, "http://localhost:8001", r.server.URL())
 	script = strings.ReplaceAll(script, "https://example.com", "http://"+r.receiver.address)
 	script = strings.ReplaceAll(script, "<JOB_ID>", r.job)
 	if strings.Contains(script, "--validation_preview=") || strings.Contains(script, "--webhook_config=") {
@@ -137,7 +139,7 @@ type session struct {
 func (r *runner) wait(job, what string, wanted func(session) bool) error {
 	var now session
 	for {
-		if err := r.server.get("/sessions/"+job, &now); err != nil {
+		if err := r.server.Call("GET", "/sessions/"+job, nil, &now); err != nil {
 			return err
 		}
 		switch {
@@ -193,7 +195,7 @@ func (r *runner) events(job string) ([]event, error) {
 		Events []event `json:"events"`
 		JobID  string  `json:"job_id"`
 	}
-	if err := r.server.get("/api/training/events?since_index=0", &list); err != nil {
+	if err := r.server.Call("GET", "/api/training/events?since_index=0", nil, &list); err != nil {
 		return nil, err
 	}
 	if list.JobID != job {

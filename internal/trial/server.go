@@ -16,6 +16,9 @@ type Server struct {
 	Folder  string // its data
 	Log     string // file that its output is added to
 
+	Dir       string   // working folder; empty: that of this process
+	Arguments []string // more of `stepd serve`
+
 	Ready time.Duration // from the start of the process to its first answer
 
 	Address string // HOST:PORT; empty until the first start chooses a free one
@@ -36,7 +39,8 @@ func (s *Server) Start() error {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	s.process = exec.Command(s.Program, "serve", "--listen", s.Address, "--data", s.Folder, "--no-auth")
+	s.process = exec.Command(s.Program, append([]string{"serve", "--listen", s.Address, "--data", s.Folder, "--no-auth"}, s.Arguments...)...)
+	s.process.Dir = s.Dir
 	s.process.Stdout, s.process.Stderr = log, log
 	began := time.Now()
 	if err := s.process.Start(); err != nil {
